@@ -1,0 +1,1 @@
+"""What runs inside a job: standard library only, on any Python from 3.8 on."""

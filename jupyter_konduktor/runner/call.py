@@ -1,0 +1,104 @@
+"""Runs a function, or the items of a map one after the other, and sends what they return."""
+
+from __future__ import annotations
+
+from . import codec, envelope
+from .cell import await_all, exit_code, fail, show_figures
+from .context import OutputError
+from .supervise import output_dir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing costs a job 3 ms
+    from typing import Any
+
+    from .context import Context
+
+
+def run(job: Context, loaded: Any) -> int:
+    """Run the function of a payload; gives the exit code."""
+    function, args, kwargs = loaded.values["__call__"]
+    try:
+        try:
+            value = _call(function, args, kwargs)
+        finally:
+            if job.original:
+                show_figures()
+        if not job.original or job.rank:
+            return 0
+        if value is None and envelope.read_result(output_dir(job.spec, job.rank)) is not None:
+            return 0  # what the code has reported itself
+        job.send_value(encode_value(job, value))
+    except SystemExit as leaving:
+        return exit_code(leaving)
+    except BaseException as error:  # noqa: BLE001  the user's code may raise anything
+        return fail(job, error)
+    return 0
+
+
+def run_map(job: Context, loaded: Any) -> int:
+    """Run every item of a payload; an item that fails does not keep the others from running."""
+    function, kwargs = loaded.values["__call__"]
+    failed = 0
+    for index in range(int(job.meta["count"])):
+        code, value = _item(job, index, function, loaded.values[f"item-{index}"], kwargs)
+        if not job.original:
+            return code
+        failed += code != 0
+        if not job.rank:
+            job.send(b"item %d %d %s" % (index, code != 0, envelope.build(code, value)))
+    job.send(b"done")
+    return 1 if failed else 0
+
+
+def _item(
+    job: Context, index: int, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[int, bytes | None]:
+    """Run one item; gives its exit code and its value, encoded."""
+    try:
+        try:
+            value = _call(function, args, kwargs)
+        finally:
+            if job.original:
+                show_figures()
+        return 0, encode_value(job, value) if job.original else None
+    except SystemExit as leaving:
+        return exit_code(leaving), None
+    except BaseException as error:
+        if not job.original:
+            return fail(job, error), None
+        if isinstance(error, KeyboardInterrupt):
+            raise  # it is the whole job that is to end
+        from . import failure
+
+        document = failure.of_user_code(error, job, item=index)
+        failure.log(document)
+        return 1, failure.encode(document, job)
+
+
+def _call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    value = function(*args, **kwargs)
+    if hasattr(value, "__await__") and type(value).__name__ == "coroutine":
+        return await_all(value)
+    return value
+
+
+def encode_value(job: Context, value: Any) -> bytes:
+    """Write a value for an envelope: as JSON if that is exact and fits, else as a pack.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be pickled.
+    """
+    if envelope.exact_json(value):
+        text = envelope.to_json(value)
+        if text is not None:
+            return text
+    from .outputs import encode
+
+    try:
+        pack = codec.dump({"value": value}, main=job.namespace, meta={"kind": "value"})
+    except codec.FrameError as error:
+        said = f"{type(error.cause).__name__}: {error.cause}"
+        raise OutputError(f"the returned value ({codec.type_name(value)}) cannot be pickled: {said}") from None
+    return encode(job, pack)
