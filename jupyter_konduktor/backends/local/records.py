@@ -1,0 +1,117 @@
+"""Rows of the database as records of jobs."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from jupyter_konduktor.backends.local.admission import ORDER
+from jupyter_konduktor.backends.local.store import Store
+from jupyter_konduktor.state import JobRecord, JobState, Transition
+
+BACKEND = "local"
+QUEUE = "local"
+DAMAGED = "Damaged"
+
+_STATES = {state.value: state for state in JobState}
+
+
+class LazyJson(Mapping[str, Any]):
+    """A JSON object that is parsed when it is first read: a list of a thousand jobs reads few of them."""
+
+    __slots__ = ("_data", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._data: dict[str, Any] | None = None
+
+    def _parsed(self) -> dict[str, Any]:
+        if self._data is None:
+            try:
+                found = json.loads(self._text)
+            except ValueError:
+                found = {}  # the record that holds it is flagged
+            self._data = found if isinstance(found, dict) else {}
+        return self._data
+
+    def __getitem__(self, key: str) -> Any:
+        return self._parsed()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parsed())
+
+    def __len__(self) -> int:
+        return len(self._parsed())
+
+    def __repr__(self) -> str:
+        return repr(self._parsed())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self._parsed(),)
+
+
+def records(store: Store, where: str = "1", *values: Any) -> list[JobRecord]:
+    """Read the records of the jobs that satisfy a condition, in the order of their versions.
+
+    A row that cannot be read becomes a record that says so, and the others are read all the same.
+    """
+    rows = store.rows(f"SELECT * FROM jobs WHERE {where} ORDER BY version", *values)  # noqa: S608
+    if not rows:
+        return []
+    changes: dict[int, list[Transition]] = defaultdict(list)
+    query = f"SELECT * FROM history WHERE job IN (SELECT seq FROM jobs WHERE {where}) ORDER BY rowid"  # noqa: S608
+    for seq, time, state, reason, message, attempt in store.connection.execute(query, values):
+        if state in _STATES:
+            changes[seq].append(Transition(time, _STATES[state], reason, message, attempt))
+    queued = any(row["state"] == "Queued" for row in rows)
+    places = positions(store) if queued else {}
+    return [_record(row, changes[row["seq"]], places) for row in rows]
+
+
+def nodes_of(spec: Mapping[str, Any]) -> int:
+    """Give the number of nodes of a task in JSON."""
+    resources = spec.get("resources")
+    nodes = resources.get("nodes", 1) if isinstance(resources, dict) else 1
+    return nodes if isinstance(nodes, int) else 1
+
+
+def positions(store: Store) -> dict[str, int]:
+    """Count, for each queued job, those ahead of it."""
+    rows = store.connection.execute(f"SELECT uid FROM jobs WHERE state = 'Queued' ORDER BY {ORDER}")  # noqa: S608
+    return {uid: place for place, (uid,) in enumerate(rows)}
+
+
+def _record(row: sqlite3.Row, history: Iterable[Transition], places: Mapping[str, int]) -> JobRecord:
+    state, reason, message = _STATES.get(row["state"]), row["reason"], row["message"]
+    spec, origin = row["spec"], row["origin"]
+    if state is None or not _is_object(spec) or not _is_object(origin):
+        state, reason = state or JobState.FAILED, DAMAGED
+        message = "What the job database holds of this job cannot be read."
+    return JobRecord(
+        name=row["name"],
+        uid=row["uid"],
+        backend=BACKEND,
+        state=state,
+        reason=reason,
+        message=message,
+        kind=row["kind"],
+        history=tuple(history),
+        position=places.get(row["uid"]),
+        attempt=row["attempt"],
+        created=row["created"],
+        exit_code=row["exit_code"],
+        user=row["user"],
+        queue=QUEUE,
+        spec=LazyJson(spec),
+        origin=LazyJson(origin),
+        recorded=True,
+        version=row["version"],
+    )
+
+
+def _is_object(text: Any) -> bool:
+    """Whether this looks like a JSON object; parsing all of them would take a list half its time."""
+    return isinstance(text, str) and text.startswith("{") and text.endswith("}")

@@ -1,0 +1,141 @@
+"""What every backend does, and the only thing the rest of the package knows of one.
+
+The contract suite (``tests/contract``) is written against this page and runs over each backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jupyter_konduktor.state import JobRecord, QueueInfo
+from jupyter_konduktor.task import Task
+
+if TYPE_CHECKING:
+    from jupyter_konduktor.payload import Payload
+
+
+@dataclass(frozen=True, slots=True)
+class LogGrew:
+    """The log of one node, or for node 0 the list of finished items of a map, has something new to read."""
+
+    name: str
+    node: int
+    attempt: int
+
+
+Event = JobRecord | LogGrew
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """A piece of one node's raw stream (`jupyter_konduktor.runner.stream` decodes it).
+
+    Attributes
+    ----------
+    data : bytes
+    offset : int
+        Where the next read begins.
+    ended : bool
+        Nothing will ever follow.
+    """
+
+    data: bytes
+    offset: int
+    ended: bool
+
+
+class Watch(Protocol):
+    """A running watch."""
+
+    def close(self) -> None:
+        """End it; no callback runs after this returns, and calling it twice does no harm."""
+
+
+class Backend(Protocol):
+    """A place where jobs are queued and run.
+
+    Every method may be called from any thread. Errors are `jupyter_konduktor.errors.BackendError` or below it.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name of the backend in settings and records."""
+
+    def check(self, task: Task) -> list[str]:
+        """Refuse a task that can never run here, before anything is created.
+
+        Returns
+        -------
+        list of str
+            One-line notes on what is accepted but has no effect here.
+        """
+
+    def submit(
+        self, task: Task, payload: Payload | None, *, key: str, origin: Mapping[str, Any] | None = None
+    ) -> JobRecord:
+        """Make the job; it exists when this returns, and does not exist if this raises.
+
+        Parameters
+        ----------
+        task : Task
+        payload : Payload or None
+            What the job runs; None for a task with a command.
+        key : str
+            Idempotency key: a second call with the same key returns the first job.
+        origin : mapping, optional
+            Where it was submitted from (JSON).
+        """
+
+    def get(self, name: str) -> JobRecord:
+        """Look one job up; raises `JobNotFoundError`."""
+
+    def queues(self) -> list[QueueInfo]:
+        """The queues a task may name, with use and quota where they can be seen."""
+
+    def list(self, *, all_users: bool = False) -> list[JobRecord]:
+        """All jobs that are kept, oldest first."""
+
+    def watch(self, callback: Callable[[Event], None]) -> Watch:
+        """Report every job's changes to one callback, from one thread.
+
+        First the current record of every job that is not final, then each change in order, none twice. What changed
+        while the watch was interrupted or the callback was busy is reported as its last state. A record whose version
+        was reported before has another position in its queue.
+        """
+
+    def read_log(
+        self, name: str, *, node: int = 0, attempt: int | None = None, offset: int = 0, limit: int = 1 << 20
+    ) -> LogChunk:
+        """Read one node's stream from an offset in bytes; the last attempt unless one is named.
+
+        A negative offset counts from the end. A log that does not exist yet is an empty chunk.
+        """
+
+    def read_envelope(self, name: str) -> bytes | None:
+        """The final envelope of the job's last attempt, None where it left none."""
+
+    def read_items(self, name: str, start: int = 0) -> Sequence[tuple[int, bytes]]:
+        """The (index, envelope) pairs of a map's finished items, in the order they finished, from the start-th on."""
+
+    def read_artifact(self, name: str, reference: Mapping[str, Any]) -> memoryview:
+        """The bytes an envelope's reference points to, its digest not yet checked; raises `JobLostError` if gone.
+
+        ``reference`` has ``sha256``, ``size`` and maybe ``uri``.
+        """
+
+    def cancel(self, name: str) -> None:
+        """End the job for good; returns at once, the state follows. A final job stays as it is."""
+
+    def stop(self, name: str) -> None:
+        """Hold the job, ending what runs; returns at once, the state follows."""
+
+    def resume(self, name: str) -> None:
+        """Queue a held job again."""
+
+    def collect_garbage(self, *, dry_run: bool = False) -> tuple[int, int]:
+        """Remove finished jobs beyond the retention; returns (jobs, bytes) removed or, dry, removable."""
+
+    def close(self) -> None:
+        """End watches and release what this process holds; jobs go on."""
