@@ -1,0 +1,156 @@
+"""Follows every job of one backend through one watch, and wakes whoever waits for a change."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from jupyter_konduktor.backends.protocol import Backend, Event, Watch
+from jupyter_konduktor.errors import JobNotFoundError
+from jupyter_konduktor.state import JobRecord
+
+TICK = 0.2
+"""Longest slice of a wait in seconds, so that an interrupt is seen on every platform."""
+
+
+class Tracker:
+    """The latest record of each job of a backend, kept up to date by one watch that starts when it is first needed."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._changed = threading.Condition()
+        self._starting = threading.Lock()
+        self._records: dict[str, JobRecord] = {}
+        # Held, and maybe older than the watch, which does not tell of what was final when it began: read once more.
+        self._unsure: set[str] = set()
+        self._grown: dict[str, int] = defaultdict(int)
+        self._listeners: dict[int, Callable[[], object]] = {}
+        self._watch: Watch | None = None
+
+    def start(self) -> None:
+        """Start the watch if it does not run."""
+        with self._starting:
+            if self._watch is None:
+                self._watch = self.backend.watch(self._on_event)
+
+    def close(self) -> None:
+        """Stop the watch; the next use starts it again."""
+        with self._starting:
+            watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+        with self._changed:
+            self._records.clear()
+            self._unsure.clear()
+
+    def _on_event(self, event: Event) -> None:
+        with self._changed:
+            if isinstance(event, JobRecord):
+                self._store(event)
+                self._unsure.discard(event.name)
+            else:
+                self._grown[event.name] += 1
+            self._changed.notify_all()
+            listeners = list(self._listeners.values())
+        for listener in listeners:
+            listener()
+
+    def _store(self, record: JobRecord) -> JobRecord:
+        """Keep the newer of two records; of two jobs with one name the one made later."""
+        held = self._records.get(record.name)
+        newer = held is None or (
+            record.version >= held.version if record.uid == held.uid else record.created >= held.created
+        )
+        if newer:
+            self._records[record.name] = record
+        return self._records[record.name]
+
+    def put(self, record: JobRecord) -> JobRecord:
+        """Add a record that was read or made elsewhere."""
+        with self._changed:
+            held = self._records.get(record.name)
+            if self._watch is None or held is None or held.uid != record.uid:
+                self._unsure.add(record.name)
+            return self._store(record)
+
+    def get(self, name: str) -> JobRecord:
+        """Give the latest record of a job; raises `JobNotFoundError`."""
+        with self._changed:
+            held = self._records.get(name)
+            watched = self._watch is not None
+            if held is not None and (held.state.final or (watched and name not in self._unsure)):
+                return held
+        record = self.backend.get(name)
+        with self._changed:
+            if watched:
+                self._unsure.discard(name)
+            else:
+                self._unsure.add(name)
+            return self._store(record)
+
+    def current(self, name: str) -> JobRecord:
+        """Give the latest record with the watch running, so that no later change is missed."""
+        with self._changed:
+            held = self._records.get(name)
+        if held is not None and held.state.final:
+            return held
+        self.start()
+        return self.get(name)
+
+    def growth(self, name: str) -> int:
+        """Count how often the log of a job has grown since the watch began."""
+        with self._changed:
+            return self._grown[name]
+
+    def wait(self, name: str, done: Callable[[JobRecord], bool], timeout: float | None = None) -> JobRecord | None:
+        """Wait until a job's record satisfies a condition; None when the time is up.
+
+        The calling thread sees a KeyboardInterrupt within `TICK` seconds.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        record = self.current(name)
+        while not done(record):
+            left = TICK if end is None else min(TICK, end - time.monotonic())
+            if left <= 0:
+                return None
+            with self._changed:
+                if self._records.get(name) is record:
+                    self._changed.wait(left)
+                record = self._records.get(name, record)
+        return record
+
+    def wait_change(self, name: str, record: JobRecord, growth: int, tick: float = TICK) -> JobRecord:
+        """Wait for a new record or more log than ``growth``, at most ``tick`` seconds; give the latest record."""
+        with self._changed:
+            if self._records.get(name) is record and self._grown[name] == growth:
+                self._changed.wait(tick)
+            return self._records.get(name, record)
+
+    @contextmanager
+    def listening(self, listener: Callable[[], object]) -> Iterator[None]:
+        """Call a function, from the watch's thread, after each event."""
+        with self._changed:
+            self._listeners[id(listener)] = listener
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._listeners[id(listener)]
+
+    def forget(self, name: str) -> None:
+        """Drop what is held of a job that is gone."""
+        with self._changed:
+            self._records.pop(name, None)
+            self._grown.pop(name, None)
+            self._unsure.discard(name)
+
+    def exists(self, name: str) -> bool:
+        """Whether the backend knows a job of this name."""
+        try:
+            self.get(name)
+        except JobNotFoundError:
+            return False
+        return True
