@@ -1,0 +1,199 @@
+"""What a job writes and where it stands, shown under the cell as if the cell had run here.
+
+Everything here runs in the main thread: what another thread prints lands in some other cell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from IPython.core.display_functions import display
+
+from jupyter_konduktor import summary
+from jupyter_konduktor.errors import KonduktorError
+from jupyter_konduktor.job import Job, follow, interrupted
+from jupyter_konduktor.magics.screen import RICH, Screen, in_place, publish, text_alone
+from jupyter_konduktor.runner.stream import Display
+from jupyter_konduktor.state import JobRecord, JobState
+
+STATUS_AFTER = 2.0
+"""Seconds after which a line says where the job stands."""
+
+
+def present(job: Job) -> JobRecord:
+    """Show a job's output here until it has ended; a status line only if that takes long."""
+    output = Output(job)
+    record = output.run()
+    output.close(ended(record) if output.status.shown else "")
+    return record
+
+
+def ended(record: JobRecord) -> str:
+    """Say in a few words how a job ended."""
+    words = {JobState.SUCCEEDED: "succeeded in", JobState.FAILED: "failed after", JobState.CANCELLED: "cancelled after"}
+    took = summary.elapsed(record)
+    time_text = f"{max(took, 0.0):.2f} s" if took < 0.1 else summary.seconds(took)
+    return f"{record.name} {words.get(record.state, 'stopped after')} {time_text}"
+
+
+def show(value: Any) -> None:
+    """Display a value of ours under the cell."""
+    display(value)  # type: ignore[no-untyped-call]
+
+
+class Output:
+    """The output area of one job.
+
+    Parameters
+    ----------
+    job : Job
+    quiet : bool, default False
+        Show the job's output, and no line of our own.
+    """
+
+    def __init__(self, job: Job, *, quiet: bool = False) -> None:
+        self.job = job
+        self._traceback = _Traceback()
+        self._attempt = self._shown_before_status = 0
+        self.screen = Screen(job.name)
+        self.status = Status(quiet=quiet)
+
+    def run(self) -> JobRecord:
+        """Show what the job writes until it has ended; an interrupt stops that and says what becomes of the job."""
+        try:
+            record = follow(self.job, on_text=self._text, on_display=self._display, on_state=self._state)
+        except KeyboardInterrupt:
+            self.release()
+            if self.status.shown:
+                self.close(f"{self.job} was not waited for any longer")
+            print(interrupted(self.job), file=sys.stderr, flush=True)
+            raise
+        self.screen.flush()
+        return record
+
+    def release(self) -> None:
+        """Show the traceback that was kept back, for nobody raises it."""
+        self.screen.text(self._traceback.take())
+        self.screen.flush()
+
+    def _text(self, data: bytes) -> None:
+        self.screen.text(self._traceback.kept_back(data))
+
+    def _display(self, part: Display) -> None:
+        if part.record.get("type") == "traceback":
+            self._traceback.expect(part.record["size"])
+            return
+        self.screen.display(self._whole(part.record) if "artifact" in part.record else part.record)
+
+    def _whole(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Fetch a rich output that was too large for the stream; its text is what there is otherwise."""
+        reference = record["artifact"]
+        if reference["size"] > RICH:
+            why = f"{reference['size'] / 1e6:.1f} MB are too large to be shown in a notebook"
+        else:
+            try:
+                data = self.job._tracker.backend.read_artifact(self.job.name, reference)
+                if hashlib.sha256(data).hexdigest() == reference["sha256"]:
+                    return dict(json.loads(bytes(data)))
+                why = "it is not what the job wrote: its SHA-256 differs"
+            except KonduktorError as error:
+                why = error.message
+        return {**record, "data": text_alone(record.get("data", {}), why)}
+
+    def _state(self, record: JobRecord) -> None:
+        if record.attempt != self._attempt:
+            self._attempt = record.attempt
+            self.screen.text(self._traceback.take())
+        self.screen.pump()
+        self._note_cleared()
+        if not self.status.shown:
+            self._shown_before_status = self.screen.shown
+        self.status.update(record)
+
+    def _note_cleared(self) -> None:
+        if self.screen.cleared:
+            self.screen.cleared = False
+            self.status.lost()
+
+    def close(self, line: str) -> None:
+        """Put the last line under all output, in the place of the status line where nothing came after that."""
+        self._note_cleared()
+        if self.screen.shown > self._shown_before_status:
+            self.status.withdraw()
+        self.status.close(line)
+
+
+class _Traceback:
+    """The traceback in a job's log: kept back, since the error that is raised here shows it."""
+
+    def __init__(self) -> None:
+        self._missing = 0
+        self._bytes = b""
+
+    def expect(self, size: int) -> None:
+        """Keep the next bytes."""
+        self._missing = size
+
+    def kept_back(self, data: bytes) -> bytes:
+        """Keep what is expected, and give the rest."""
+        kept, rest = data[: self._missing], data[self._missing :]
+        self._missing -= len(kept)
+        self._bytes += kept
+        return rest
+
+    def take(self) -> bytes:
+        """Give what was kept, and forget it."""
+        kept, self._bytes = self._bytes, b""
+        return kept
+
+
+class Status:
+    """One line of ours, updated in place."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.shown = False
+        self._id = uuid.uuid4().hex
+        self._since = self._last = time.monotonic()
+        self._state: JobState | None = None
+
+    def update(self, record: JobRecord) -> None:
+        """Show where the job stands: not before two seconds, and at most once a second if nothing changed."""
+        now = time.monotonic()
+        changed = record.state is not self._state
+        if (
+            self.quiet
+            or not in_place()
+            or now - self._since < STATUS_AFTER
+            or now - self._last < (0.1 if changed else 1.0)
+        ):
+            return
+        self._last, self._state = now, record.state
+        if not record.state.ends_wait:
+            self._show(f"{record.name} {summary.status(record)}")
+
+    def lost(self) -> None:
+        """Note that the line was cleared away with the output; it is shown anew."""
+        self.shown = False
+        self._id = uuid.uuid4().hex
+
+    def withdraw(self) -> None:
+        """Take the line away: an output cannot be removed alone, but empty HTML is shown as nothing."""
+        if self.shown:
+            publish({"text/html": "", "text/plain": ""}, {}, self._id, update=True)
+            self.lost()
+
+    def close(self, line: str) -> None:
+        """Show the last line."""
+        if line and not self.quiet:
+            self._show(line)
+
+    def _show(self, line: str) -> None:
+        publish({"text/plain": f"konduktor: {line}"}, {}, self._id, update=self.shown)
+        self.shown = True
