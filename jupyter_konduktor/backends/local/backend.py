@@ -21,7 +21,7 @@ from jupyter_konduktor.backends.local import bell, machine, process, reading, re
 from jupyter_konduktor.backends.local.admission import Capacity, admit, set_capacity
 from jupyter_konduktor.backends.local.needs import Needs, needs_of
 from jupyter_konduktor.backends.local.reconcile import reconcile
-from jupyter_konduktor.backends.local.records import BACKEND, QUEUE, records
+from jupyter_konduktor.backends.local.records import BACKEND, QUEUE, Listing, records
 from jupyter_konduktor.backends.local.root import default_root, open_root
 from jupyter_konduktor.backends.local.spawn import start_admitted
 from jupyter_konduktor.backends.local.store import ACTIVE, FINAL, Store
@@ -78,6 +78,7 @@ class LocalBackend:
         self._keep_bytes = keep_bytes
         self._lock = threading.RLock()
         self._store: Store | None = None
+        self._listing = Listing()
         self._capacity: Capacity | None = None
         self._watches: list[LocalWatch] = []
         self._trouble = ""
@@ -228,7 +229,7 @@ class LocalBackend:
         """All jobs that are kept, oldest first; they are all of this user, whose store it is."""
         with self._database() as store:
             self._mend(store)
-            return sorted(records(store), key=lambda record: record.created)
+            return self._listing.read(store)
 
     def watch(self, callback: Callable[[Event], None]) -> LocalWatch:
         """Report every job's changes to one callback, from one thread."""
@@ -359,7 +360,7 @@ class LocalBackend:
         """Give the calling thread the connection, and errors of the database as our own."""
         with self._lock:
             if self._store is None or not self._store.usable:
-                self._store = Store(self._layout)
+                self._store, self._listing = Store(self._layout), Listing()
             with self._store.readable():
                 yield self._store
 

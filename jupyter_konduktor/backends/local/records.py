@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from jupyter_konduktor.backends.local.admission import ORDER
@@ -69,6 +70,30 @@ def records(store: Store, where: str = "1", *values: Any) -> list[JobRecord]:
     queued = any(row["state"] == "Queued" for row in rows)
     places = positions(store) if queued else {}
     return [_record(row, changes[row["seq"]], places) for row in rows]
+
+
+class Listing:
+    """The records of all jobs, kept from one listing to the next so that only what has changed is read again."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, JobRecord] = {}
+        self._seen = -1
+
+    def read(self, store: Store) -> list[JobRecord]:
+        """Give the records of all jobs, oldest first."""
+        version = store.version()
+        for record in records(store, "version > ?", self._seen):
+            self._records[record.uid] = record
+        self._seen = version
+        # The place in the queue of a job changes with others' versions, not with its own.
+        for uid, place in positions(store).items():
+            known = self._records.get(uid)  # another process may have queued it since
+            if known is not None and known.state is JobState.QUEUED and known.position != place:
+                self._records[uid] = replace(known, position=place)
+        uids = {uid for (uid,) in store.connection.execute("SELECT uid FROM jobs")}
+        if len(uids) != len(self._records):
+            self._records = {uid: record for uid, record in self._records.items() if uid in uids}
+        return sorted(self._records.values(), key=lambda record: record.created)
 
 
 def nodes_of(spec: Mapping[str, Any]) -> int:
