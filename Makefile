@@ -46,6 +46,12 @@ format: $(READY) ## Mend style in place
 	@$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: notebooks
+notebooks: $(READY) ## Run every notebook anew and keep its outputs
+	@export JUPYTER_DATA_DIR="$$PWD/build/notebooks"
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level=ERROR \
+		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
 .PHONY: lab
 lab: $(READY) ## Open the notebooks in JupyterLab
 	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/jupyter-lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) notebooks

@@ -88,7 +88,7 @@ def test_a_payload_that_needs_cloudpickle_says_so_where_there_is_none(start, fol
     from .conftest import function_pack
 
     bare = folder / "python"
-    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # without site-packages
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')  # without site-packages
     bare.chmod(0o755)
     job = start_bare(start, folder, str(bare), function_pack("class A:\n    pass\ndef f(a=A()):\n    return 1", "f()"))
     assert "cloudpickle" in json.loads(job.read(parse((job.folder / "termination").read_bytes()).value))["evalue"]
