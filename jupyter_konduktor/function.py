@@ -115,6 +115,10 @@ class RemoteFunction(Generic[P, R]):
         if not iterables:
             raise TypeError("map() needs at least one iterable")
         items = list(zip(*iterables, strict=False))
+        if _shell() is not None:
+            from jupyter_konduktor.magics.output import present_items
+
+            JobGroup.progress = staticmethod(present_items)
         return JobGroup(self._send("map", payload.capture_map, (items, kwargs)))
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from typing import Any
+import threading
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, ClassVar
 
 from jupyter_konduktor.errors import JobError, JobFailedError, KonduktorError, ResultTimeoutError
 from jupyter_konduktor.job import Job, Outcome
@@ -19,6 +20,9 @@ class JobGroup:
     job : Job
         The job that runs them; cancel, stop and logs are its.
     """
+
+    progress: ClassVar[Callable[[JobGroup], object] | None] = None
+    """Called before a wait of unlimited time in the main thread; a notebook shows the progress until the end."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -92,6 +96,8 @@ class JobGroup:
         return_exceptions : bool, default False
             Put the error of a failed item in its place, where otherwise the first one (by index) is raised.
         """
+        if JobGroup.progress and timeout is None and threading.current_thread() is threading.main_thread():
+            JobGroup.progress(self)
         self.wait(timeout)
         values: list[Any] = []
         for index in range(self._count):

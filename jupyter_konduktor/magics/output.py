@@ -17,6 +17,7 @@ from IPython.core.display_functions import display
 
 from jupyter_konduktor import summary
 from jupyter_konduktor.errors import KonduktorError
+from jupyter_konduktor.group import JobGroup
 from jupyter_konduktor.job import Job, follow, interrupted
 from jupyter_konduktor.magics.screen import RICH, Screen, in_place, publish, text_alone
 from jupyter_konduktor.runner.stream import Display
@@ -32,6 +33,20 @@ def present(job: Job) -> JobRecord:
     record = output.run()
     output.close(ended(record) if output.status.shown else "")
     return record
+
+
+def present_items(group: JobGroup) -> None:
+    """Say how many items of a map have ended, until all have; only if that takes long."""
+    status, total = Status(quiet=group.job._settings.quiet), len(group)
+    record = group.job.record
+    try:
+        for _, record in group.job.stream():
+            status.update(record, f", {group.finished} of {total} items")
+    except KeyboardInterrupt:
+        print(interrupted(group.job), file=sys.stderr, flush=True)
+        raise
+    if status.shown:
+        status.close(f"{ended(record)}, {group.finished} of {total} items")
 
 
 def ended(record: JobRecord) -> str:
@@ -163,7 +178,7 @@ class Status:
         self._since = self._last = time.monotonic()
         self._state: JobState | None = None
 
-    def update(self, record: JobRecord) -> None:
+    def update(self, record: JobRecord, more: str = "") -> None:
         """Show where the job stands: not before two seconds, and at most once a second if nothing changed."""
         now = time.monotonic()
         changed = record.state is not self._state
@@ -176,7 +191,7 @@ class Status:
             return
         self._last, self._state = now, record.state
         if not record.state.ends_wait:
-            self._show(f"{record.name} {summary.status(record)}")
+            self._show(f"{record.name} {summary.status(record)}{more}")
 
     def lost(self) -> None:
         """Note that the line was cleared away with the output; it is shown anew."""

@@ -426,3 +426,14 @@ def test_what_a_table_shows_is_escaped(kernel: Any, name: str) -> None:
     shown = kernel.run(f"from jupyter_konduktor.magics.table import Table\nTable(('a',), [({name!r},)])")
     assert "<script>" not in shown.displays[0]["text/html"]
     assert "&lt;script&gt;" in shown.displays[0]["text/html"]
+
+
+def test_a_long_map_says_how_far_it_is(kernel: Any) -> None:
+    shown = kernel.run(
+        "import jupyter_konduktor as jk\n"
+        "def slow(x):\n    import time\n    time.sleep(x)\n    return x\n"
+        "jk.remote(slow).map([0.1, 3, 0.1]).result()"
+    )
+    line, value = (data["text/plain"] for data in shown.displays)
+    assert re.fullmatch(r"konduktor: slow-\w{5} succeeded in 3\.\d s, 3 of 3 items", line)
+    assert value == "[0.1, 3, 0.1]"
