@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import jupyter_konduktor
 from jupyter_konduktor import summary
-from jupyter_konduktor.errors import JobError, KonduktorError, ResultTimeoutError
+from jupyter_konduktor.errors import JobError, JobFailedError, KonduktorError, ResultTimeoutError
 from jupyter_konduktor.interrupt import Watched
 from jupyter_konduktor.result import Decoded, Decoder
 from jupyter_konduktor.runner.stream import Display, StreamDecoder
@@ -18,6 +18,9 @@ from jupyter_konduktor.tracker import TICK, Tracker
 
 if TYPE_CHECKING:
     from jupyter_konduktor.config import Settings
+
+LAST_LINES = 20
+"""Lines of a failed node's output that its error shows."""
 
 Outcome = Literal["succeeded", "failed", "cancelled", "stopped"]
 
@@ -165,7 +168,17 @@ class Job(str):
         """Read the result of a job that has ended, with what the runner says of it."""
         backend = self._tracker.backend
         record = self.record
-        return self._decoder(record, trust, main).outcome(record, backend.read_envelope(self.name))
+        try:
+            return self._decoder(record, trust, main).outcome(record, backend.read_envelope(self.name))
+        except JobFailedError as error:
+            if record.failed_node:  # node 0's output was shown as it came
+                error.message += self._last_words(record.failed_node)
+            raise
+
+    def _last_words(self, node: int) -> str:
+        """Give the end of what a node wrote."""
+        text = self.logs(node=node, tail=LAST_LINES).rstrip()
+        return f"\nThe last lines of node {node}:\n{text}" if text else ""
 
     def _decoder(self, record: JobRecord, trust: bool = False, main: dict[str, Any] | None = None) -> Decoder:
         def fetch(reference: Mapping[str, Any]) -> memoryview:
@@ -191,11 +204,13 @@ class Job(str):
         with self._interruptible(), self._tracker.listening(lambda: loop.call_soon_threadsafe(changed.set)):
             record = self._tracker.current(self.name)
             while not record.state.ends_wait:
-                # The tick lets an interrupt through on loops that see signals only when they wake.
+                # The tick lets an interrupt through on loops that see signals only when they wake. Before Python 3.12
+                # asyncio.wait_for() swallows a cancellation that comes together with a change.
+                tick = loop.call_later(TICK, changed.set)
                 try:
-                    await asyncio.wait_for(changed.wait(), TICK)
-                except TimeoutError:
-                    continue
+                    await changed.wait()
+                finally:
+                    tick.cancel()
                 changed.clear()
                 record = self._tracker.get(self.name)
 

@@ -83,6 +83,8 @@ class JobRecord:
         Seconds since the epoch.
     exit_code : int or None
         Of the node that failed first, else of node 0, when it has ended.
+    failed_node : int or None
+        The node that failed first.
     user : str
         Who submitted it.
     queue : str
@@ -108,6 +110,7 @@ class JobRecord:
     attempt: int = 0
     created: float = 0.0
     exit_code: int | None = None
+    failed_node: int | None = None
     user: str = ""
     queue: str = ""
     spec: Mapping[str, Any] = field(default_factory=dict)

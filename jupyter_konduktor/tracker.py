@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from jupyter_konduktor.backends.protocol import Backend, Event, Watch
-from jupyter_konduktor.errors import JobNotFoundError
+from jupyter_konduktor.backends.protocol import Backend, Event, JobGone, Watch
+from jupyter_konduktor.errors import JobLostError, JobNotFoundError
 from jupyter_konduktor.state import JobRecord
 
 TICK = 0.2
@@ -26,6 +26,7 @@ class Tracker:
         self._records: dict[str, JobRecord] = {}
         # Held, and maybe older than the watch, which does not tell of what was final when it began: read once more.
         self._unsure: set[str] = set()
+        self._gone: set[str] = set()
         self._grown: dict[str, int] = defaultdict(int)
         self._listeners: dict[int, Callable[[], object]] = {}
         self._watch: Watch | None = None
@@ -51,6 +52,8 @@ class Tracker:
             if isinstance(event, JobRecord):
                 self._store(event)
                 self._unsure.discard(event.name)
+            elif isinstance(event, JobGone):
+                self._forget(event)
             else:
                 self._grown[event.name] += 1
             self._changed.notify_all()
@@ -66,7 +69,24 @@ class Tracker:
         )
         if newer:
             self._records[record.name] = record
+            self._gone.discard(record.name)
         return self._records[record.name]
+
+    def _forget(self, gone: JobGone) -> None:
+        """Drop what is held of a job that was deleted, and let those who wait for it know."""
+        held = self._records.get(gone.name)
+        if held is not None and held.uid == gone.uid:
+            del self._records[gone.name]
+            self._unsure.discard(gone.name)
+            self._gone.add(gone.name)
+
+    def _latest(self, name: str, known: JobRecord) -> JobRecord:
+        self._check_gone(name)
+        return self._records.get(name, known)
+
+    def _check_gone(self, name: str) -> None:
+        if name in self._gone:
+            raise JobLostError(f"{name} was deleted before it had ended", advice="Run it again.", job=name)
 
     def put(self, record: JobRecord) -> JobRecord:
         """Add a record that was read or made elsewhere."""
@@ -77,8 +97,9 @@ class Tracker:
             return self._store(record)
 
     def get(self, name: str) -> JobRecord:
-        """Give the latest record of a job; raises `JobNotFoundError`."""
+        """Give the latest record of a job; raises `JobNotFoundError`, or `JobLostError` if it was deleted meanwhile."""
         with self._changed:
+            self._check_gone(name)
             held = self._records.get(name)
             watched = self._watch is not None
             if held is not None and (held.state.final or (watched and name not in self._unsure)):
@@ -119,7 +140,7 @@ class Tracker:
             with self._changed:
                 if self._records.get(name) is record:
                     self._changed.wait(left)
-                record = self._records.get(name, record)
+                record = self._latest(name, record)
         return record
 
     def wait_change(self, name: str, record: JobRecord, growth: int, tick: float = TICK) -> JobRecord:
@@ -127,7 +148,7 @@ class Tracker:
         with self._changed:
             if self._records.get(name) is record and self._grown[name] == growth:
                 self._changed.wait(tick)
-            return self._records.get(name, record)
+            return self._latest(name, record)
 
     @contextmanager
     def listening(self, listener: Callable[[], object]) -> Iterator[None]:
@@ -139,13 +160,6 @@ class Tracker:
         finally:
             with self._changed:
                 del self._listeners[id(listener)]
-
-    def forget(self, name: str) -> None:
-        """Drop what is held of a job that is gone."""
-        with self._changed:
-            self._records.pop(name, None)
-            self._grown.pop(name, None)
-            self._unsure.discard(name)
 
     def exists(self, name: str) -> bool:
         """Whether the backend knows a job of this name."""

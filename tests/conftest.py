@@ -30,6 +30,16 @@ PRIVATE_DIRECTORIES = {
 LEFT_BEHIND = pytest.StashKey[list[str]]()
 
 
+def _can_limit_memory() -> bool:
+    """Whether this process may make control groups (version 1) that limit memory, below its own."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return False
+    paths = [line.split(":")[2] for line in lines if line.split(":")[1] == "memory"]
+    return any(os.access(Path("/sys/fs/cgroup/memory", path.lstrip("/")), os.W_OK) for path in paths)
+
+
 def _can_mount() -> bool:
     """Whether this process may make a mount namespace with a small tmpfs in it."""
     command = ["unshare", "--mount", "sh", "-c", "mount -t tmpfs -o size=64k none /mnt"]
@@ -39,6 +49,7 @@ def _can_mount() -> bool:
 # What a test may need and a machine may lack, though it could have it: as root, from apt or from PyPI.
 # `program:NAME` and `module:NAME` need no entry here.
 THINGS: dict[str, Callable[[], bool]] = {
+    "memory group": _can_limit_memory,
     "linux": lambda: sys.platform == "linux",
     "mount": _can_mount,
     "root": lambda: os.geteuid() == 0,

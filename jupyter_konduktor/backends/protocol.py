@@ -25,7 +25,15 @@ class LogGrew:
     attempt: int
 
 
-Event = JobRecord | LogGrew
+@dataclass(frozen=True, slots=True)
+class JobGone:
+    """A job that had not ended is there no more: someone has deleted it."""
+
+    name: str
+    uid: str
+
+
+Event = JobRecord | LogGrew | JobGone
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,18 @@ def test_the_exit_code_is_kept():
     assert error.exit_code == 3
 
 
+def test_the_node_that_failed_is_named_with_its_last_lines():
+    job = script("[ $RANK = 1 ] && { seq 100; echo out of luck >&2; exit 3; }; sleep 60", nodes=3)
+    with pytest.raises(errors.JobFailedError, match="node 1") as caught:
+        job.result(30)
+    assert caught.value.exit_code == 3
+    assert job.record.failed_node == 1
+    shown = str(caught.value).splitlines()
+    assert "out of luck" in shown
+    assert "82" in shown
+    assert "81" not in shown, "twenty lines are enough"
+
+
 def test_an_exit_code_and_a_result_both_survive():
     job = script("echo 1 > $KONDUKTOR_OUTPUT_DIR/result.json; exit 3")
     with pytest.raises(errors.JobFailedError, match="exit code 3"):
@@ -246,6 +258,22 @@ def test_awaiting_a_failed_job_raises_its_error():
 
     with pytest.raises(errors.JobFailedError):
         asyncio.run(main())
+
+
+def test_a_cancellation_that_comes_together_with_a_change_is_not_lost(held):
+    async def main():
+        for steps in range(6):  # of the loop, between the change and the cancellation
+            waiting = asyncio.ensure_future(held._wait_async())
+            await asyncio.sleep(0.02)
+            for listener in list(held._tracker._listeners.values()):
+                listener()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait({waiting}, timeout=2)
+            assert waiting.cancelled(), steps
+
+    asyncio.run(main())
 
 
 def test_an_interrupt_ends_the_wait_and_not_the_job(capsys, held):

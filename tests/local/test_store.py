@@ -158,13 +158,14 @@ def test_damaged_database_is_a_clear_error(local: Local, damage: str) -> None:
         LocalBackend(local.root).list()
     assert "mv " in caught.value.advice
     path.unlink()
-    assert LocalBackend(local.root).list() == []
+    with closing(LocalBackend(local.root)) as other:
+        assert other.list() == []
     assert (local.folder(record) / "envelope.json").exists()
 
 
 def test_newer_schema_is_refused_with_advice(local: Local) -> None:
-    local.backend.close()
-    LocalBackend(local.root).list()
+    with closing(LocalBackend(local.root)) as other:
+        other.list()
     local.change("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="later version") as caught:
         LocalBackend(local.root).list()

@@ -175,9 +175,10 @@ class LocalBackend:
         name, uid, nonce, key = identity
         objects = list(payload.objects) if payload is not None else []
         with store.transaction() as connection:
-            gone = [sha256 for sha256 in objects if not Path(self._layout.object(sha256)).exists()]
-            if gone:  # only a collection that ran for an hour beside this submit could have done that
-                raise OSError(f"{len(gone)} buffers of the payload were removed while it was written")
+            written = [self._layout.job(name), *map(self._layout.object, objects)]
+            if not all(Path(path).exists() for path in written):
+                # A collection takes them for left behind if this submit takes an hour, or the clock was set forward.
+                raise OSError("its files were removed while they were written")
             set_capacity(store, self._machine())
             columns = {
                 "name": name,
@@ -360,6 +361,9 @@ class LocalBackend:
         """Give the calling thread the connection, and errors of the database as our own."""
         with self._lock:
             if self._store is None or not self._store.usable:
+                if self._store is not None:
+                    self._store.close()
+                    open_root(self.root)  # someone may have deleted it with all that lay in it
                 self._store, self._listing = Store(self._layout), Listing()
             with self._store.readable():
                 yield self._store

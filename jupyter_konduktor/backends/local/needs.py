@@ -149,4 +149,4 @@ def _is_installed(requirement: str) -> bool:
 
 
 def _gib(size: int) -> str:
-    return f"{size / 2**30:.3g} GiB"
+    return f"{round(size / 2**30, 1):,g} GiB"

@@ -72,6 +72,8 @@ def _judge(layout: Layout, row: sqlite3.Row) -> Verdict:
     told = wanted(row["want"]) or written_end(layout, name, attempt)
     if told is not None:
         return told
+    if not os.path.exists(layout.job(name)):
+        return Verdict("Failed", "FilesDeleted", f"Its directory {layout.job(name)} was deleted before it had ended.")
     if row["state"] == "Starting" and not os.path.exists(layout.attempt(name, attempt)):
         if row["supervised"] and here:
             tail = _tail(os.path.join(layout.job(name), "supervisor.log"))

@@ -90,10 +90,10 @@ class Listing:
             known = self._records.get(uid)  # another process may have queued it since
             if known is not None and known.state is JobState.QUEUED and known.position != place:
                 self._records[uid] = replace(known, position=place)
-        uids = {uid for (uid,) in store.connection.execute("SELECT uid FROM jobs")}
-        if len(uids) != len(self._records):
-            self._records = {uid: record for uid, record in self._records.items() if uid in uids}
-        return sorted(self._records.values(), key=lambda record: record.created)
+        # In the order of submission, which times do not tell if the clock was set; another process may have made more.
+        uids = [uid for (uid,) in store.connection.execute("SELECT uid FROM jobs ORDER BY seq")]
+        self._records = {uid: self._records[uid] for uid in uids if uid in self._records}
+        return list(self._records.values())
 
 
 def nodes_of(spec: Mapping[str, Any]) -> int:
@@ -128,6 +128,7 @@ def _record(row: sqlite3.Row, history: Iterable[Transition], places: Mapping[str
         attempt=row["attempt"],
         created=row["created"],
         exit_code=row["exit_code"],
+        failed_node=row["failed_node"],
         user=row["user"],
         queue=QUEUE,
         spec=LazyJson(spec),

@@ -54,8 +54,9 @@ def _start_one(store: Store, uid: str) -> None:
         return
     with store.transaction():
         now = store.by_uid(uid)
-        # The supervisor may have been faster than this and have taken the job over, or even be done.
-        if now is not None and now["state"] == "Starting" and not now["supervised"]:
+        # The supervisor may have been faster than this and have taken the job over, or even be done; or the job was
+        # stopped, resumed and admitted anew meanwhile, and is another supervisor's.
+        if now is not None and now["version"] == row["version"] and not now["supervised"]:
             store.alter(uid, **owner(pid), supervised=1)
         wanted = now is not None and bool(now["want"])
     if wanted and (born := process.birth(pid)) is not None:

@@ -47,6 +47,7 @@ CREATE TABLE jobs (
     message TEXT NOT NULL,
     attempt INTEGER NOT NULL DEFAULT 0,
     exit_code INTEGER,
+    failed_node INTEGER,
     want TEXT NOT NULL DEFAULT '',          -- 'cancel' or 'stop' while it runs
     devices TEXT NOT NULL DEFAULT '',       -- the GPUs it was given, with commas between
     host TEXT, boot TEXT,                   -- where pid means something
@@ -84,6 +85,7 @@ class Store:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._pid = os.getpid()
+        self._file: tuple[int, int] | None = None
         with self.readable():
             self.connection = sqlite3.connect(
                 layout.database, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -91,6 +93,7 @@ class Store:
             self.connection.row_factory = sqlite3.Row
             try:
                 self._prepare()
+                self._file = _identity(layout.database)
             except BaseException:
                 self.connection.close()
                 raise
@@ -120,12 +123,12 @@ class Store:
 
     @property
     def usable(self) -> bool:
-        """Whether this process may use it: a connection must not cross a fork."""
-        return self._pid == os.getpid()
+        """Whether it still is the database: a connection must not cross a fork, and someone may delete the file."""
+        return self._pid == os.getpid() and self._file == _identity(self.layout.database)
 
     def close(self) -> None:
         """Close the connection."""
-        if self.usable:
+        if self._pid == os.getpid():
             self.connection.close()
 
     @contextmanager
@@ -220,7 +223,17 @@ class Store:
         )
 
 
+def _identity(path: str) -> tuple[int, int] | None:
+    """Tell a file from every other that may have its path later; None if there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def owner(pid: int | None = None) -> dict[str, Any]:
     """Give the columns that make a process responsible for a job; this process unless a pid is named."""
     pid = os.getpid() if pid is None else pid
-    return {"host": process.host(), "boot": process.boot(), "pid": pid, "birth": process.birth(pid)}
+    # The birth of one that has ended already is empty: that of no process, and not the None of one that is missing.
+    return {"host": process.host(), "boot": process.boot(), "pid": pid, "birth": process.birth(pid) or ""}

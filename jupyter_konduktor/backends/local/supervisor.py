@@ -26,6 +26,7 @@ RING_PAUSE = 0.05
 """Least seconds between two times that the watchers hear of new output."""
 
 _PATIENCE = 60.0  # seconds for which a full disk or a locked database is waited for at the end
+_LOCK_PAUSES = (0.001, 0.01, 0.1, 0.5, 0.0)
 _FIRST_FD = 3
 
 
@@ -69,7 +70,7 @@ class JobSupervisor(Reporter):
 
     def run(self) -> None:
         """Run the attempts until one succeeds, no further one is due, or someone ends them."""
-        if process.take_lock(self._layout.lock(self._name)) is None:
+        if not self._take_lock():
             return  # another supervisor has this job
         with open(os.path.join(self._layout.job(self._name), "spec.json"), encoding="ascii") as file:
             self._spec = json.load(file)
@@ -77,6 +78,14 @@ class JobSupervisor(Reporter):
         while self._run_attempt(restarts):
             self._attempt += 1
             restarts += 1
+
+    def _take_lock(self) -> bool:
+        """Lock the job for as long as this process lives; False if another supervisor has it."""
+        for pause in _LOCK_PAUSES:
+            if process.take_lock(self._layout.lock(self._name)) is not None:
+                return True
+            time.sleep(pause)  # whoever asks whether a job is locked holds the lock for an instant
+        return False
 
     def _run_attempt(self, restarts: int) -> bool:
         """Run the present attempt and put its end into the database; whether another one is to follow."""
@@ -267,6 +276,8 @@ class JobSupervisor(Reporter):
         while True:
             try:
                 return step()
+            except FileNotFoundError:
+                raise  # someone has deleted the job's directory
             except OSError as error:
                 self.warning(f"the result cannot be written: {error}")
                 if time.monotonic() > until:

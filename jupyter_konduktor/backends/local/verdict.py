@@ -33,19 +33,24 @@ class Verdict:
     state, reason, message : str
     exit_code : int or None
         Of the node that decided.
+    failed_node : int or None
+        The node that failed first.
     """
 
-    __slots__ = ("exit_code", "message", "reason", "state")
+    __slots__ = ("exit_code", "failed_node", "message", "reason", "state")
 
-    def __init__(self, state: str, reason: str, message: str = "", exit_code: int | None = None) -> None:
+    def __init__(
+        self, state: str, reason: str, message: str = "", exit_code: int | None = None, failed_node: int | None = None
+    ) -> None:
         self.state = state
         self.reason = reason
         self.message = message
         self.exit_code = exit_code
+        self.failed_node = failed_node
 
     def write(self, path: str) -> None:
         """Keep it on disk, so that it stands even if nobody lives to put it into the database."""
-        values = [self.state, self.reason, self.message, self.exit_code]
+        values = [self.state, self.reason, self.message, self.exit_code, self.failed_node]
         write_private(path, json.dumps(values).encode())
 
     @classmethod
@@ -70,7 +75,8 @@ def wanted(want: str) -> Verdict | None:
 def settle(store: Store, row: sqlite3.Row, verdict: Verdict) -> None:
     """Put a verdict on the present attempt into the database; within a transaction."""
     uid = row["uid"]
-    store.move(uid, verdict.state, verdict.reason, verdict.message, exit_code=verdict.exit_code)
+    ended = {"exit_code": verdict.exit_code, "failed_node": verdict.failed_node}
+    store.move(uid, verdict.state, verdict.reason, verdict.message, **ended)
     if verdict.state == "Stopped" and row["want"] == REQUEUE:
         resume(store, row)
     if verdict.state in FINAL:
@@ -80,7 +86,7 @@ def settle(store: Store, row: sqlite3.Row, verdict: Verdict) -> None:
 def resume(store: Store, row: sqlite3.Row) -> None:
     """Queue a stopped job again; within a transaction."""
     begun = os.path.exists(store.layout.attempt(row["name"], row["attempt"]))
-    store.move(row["uid"], "Queued", "Resumed", "", attempt=row["attempt"] + begun, exit_code=None)
+    store.move(row["uid"], "Queued", "Resumed", "", attempt=row["attempt"] + begun, exit_code=None, failed_node=None)
 
 
 def forget_environment(layout: Layout, name: str) -> None:
@@ -111,8 +117,10 @@ def of_exit(envelope: bytes | None, exit_codes: Sequence[int | None], failed_nod
     if error:
         message = f"node {failed_node}: {error}" if len(exit_codes) > 1 else error
     if run.ended_by is not None:
-        return Verdict("Failed", "Terminated", f"told to end by {run.ended_by}, not by konduktor: {message}", code)
-    return Verdict("Failed", "OOMKilled" if message.endswith("out of memory") else "Error", message, code)
+        said = f"told to end by {run.ended_by}, not by konduktor: {message}"
+        return Verdict("Failed", "Terminated", said, code, failed_node)
+    reason = "OOMKilled" if message.endswith("(out of memory)") else "Error"
+    return Verdict("Failed", reason, message, code, failed_node)
 
 
 def _remote_error(envelope: bytes | None) -> str:

@@ -18,12 +18,15 @@ from jupyter_konduktor.backends.local.reconcile import reconcile
 from jupyter_konduktor.backends.local.records import nodes_of, positions, records
 from jupyter_konduktor.backends.local.spawn import reap
 from jupyter_konduktor.backends.local.store import FINAL, Store
-from jupyter_konduktor.backends.protocol import Event, LogGrew
+from jupyter_konduktor.backends.protocol import Event, JobGone, LogGrew
 from jupyter_konduktor.errors import StoreError
 from jupyter_konduktor.state import JobRecord, JobState
 
 HEARTBEAT = 60.0
 """Seconds after which it looks though nobody rang: someone who tidied up may have deleted its FIFO."""
+
+UNENDED = 5.0
+"""Seconds instead while a job has not ended: nobody rings who deletes jobs by hand."""
 
 POSITIONS = 0.5
 """Least seconds between two reports of where queued jobs stand: each start of a job moves all of them."""
@@ -56,6 +59,7 @@ class LocalWatch:
         # What changes from here on is told, though it be final before the first look.
         self._since = self._store.version()
         self._seen: int | None = None
+        self._unended: dict[str, str] = {}  # uid: name
         self._queued: dict[str, JobRecord] = {}
         self._positions_at = 0.0
         self._positions_due = False
@@ -92,7 +96,7 @@ class LocalWatch:
             return _CHECK
         if self._positions_due:
             return max(0.0, self._positions_at + POSITIONS - time.monotonic())
-        return HEARTBEAT
+        return min(HEARTBEAT, UNENDED) if self._unended else HEARTBEAT
 
     def _look(self, selector: selectors.BaseSelector, rung: bytes, check: bool) -> None:
         try:
@@ -102,6 +106,7 @@ class LocalWatch:
                 selector.register(self._bell.fd, selectors.EVENT_READ)
                 check = True
             if check:
+                self._reopen()
                 reconcile(self._store)
             if check or STATE in rung:
                 self._tell_states()
@@ -117,6 +122,13 @@ class LocalWatch:
                 self._trouble = str(error)
                 _log.warning("konduktor: changes of local jobs cannot be read at present: %s", error)
 
+    def _reopen(self) -> None:
+        """Go on with the database that is there now, if someone has deleted or replaced the one that was."""
+        if not self._store.usable:
+            self._store.close()
+            self._store = Store(self._layout)
+            self._since, self._seen = self._store.version(), None
+
     def _tell_states(self) -> None:
         connection = self._store.connection
         connection.execute("BEGIN")  # one snapshot for all that is read
@@ -126,6 +138,7 @@ class LocalWatch:
             else:
                 found = records(self._store, "version > ?", self._seen)
             self._seen = self._store.version()
+            kept = {uid for (uid,) in connection.execute("SELECT uid FROM jobs")} if self._unended else set()
         finally:
             connection.execute("COMMIT")
         self._tell_logs(self._logs.grown())
@@ -135,7 +148,14 @@ class LocalWatch:
                 self._queued[record.uid] = record
             else:
                 self._queued.pop(record.uid, None)
+            if record.state.final:
+                self._unended.pop(record.uid, None)
+            else:
+                self._unended[record.uid] = record.name
             self._tell(record)
+        for uid in self._unended.keys() - kept - {record.uid for record in found}:
+            self._queued.pop(uid, None)
+            self._tell(JobGone(self._unended.pop(uid), uid))
         if found and self._queued:
             self._positions_due = True
 
