@@ -98,7 +98,7 @@ class Settings:
     )
     pod_config: Mapping[str, Any] = _key({}, parse.mapping, "pod fields merged into every job on the cluster")
     stuck_after: float = _key(
-        600.0, partial(parse_timeout, field="stuck_after"), "time without a start after which a job counts as stuck"
+        300.0, partial(parse_timeout, field="stuck_after"), "time without a start after which a job counts as stuck"
     )
     on_stuck: str = _key("keep", parse.choice("keep", "cancel"), "what happens to a job that is stuck")
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)

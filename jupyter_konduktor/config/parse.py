@@ -110,7 +110,7 @@ def suggest(word: str, allowed: Iterable[str]) -> str:
 
 def size_text(value: int) -> str:
     """Write a size in the largest unit that divides it, so that `size` reads the same number."""
-    for unit, suffix in ((2**30, "Gi"), (2**20, "Mi"), (2**10, "Ki"), (10**9, "G"), (10**6, "M")):
+    for unit, suffix in ((2**30, "Gi"), (10**9, "G"), (2**20, "Mi"), (10**6, "M"), (2**10, "Ki")):
         if value >= unit and value % unit == 0:
             return f"{value // unit}{suffix}"
     return str(value)

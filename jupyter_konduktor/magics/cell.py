@@ -18,7 +18,7 @@ from jupyter_konduktor.job import Job
 from jupyter_konduktor.magics.history import History, cell_numbers, remember
 from jupyter_konduktor.magics.options import Parsed, cell_help, parse_cell
 from jupyter_konduktor.magics.output import Output, ended, show
-from jupyter_konduktor.magics.source import python_code
+from jupyter_konduktor.magics.source import future_features, python_code
 from jupyter_konduktor.result import Decoded
 from jupyter_konduktor.state import JobRecord
 from jupyter_konduktor.task import name_from
@@ -48,6 +48,7 @@ def run_cell(shell: Any, history: History, line: str, body: str) -> Job | None:
             outputs=parsed.values.get("out"),
             number=number,
             transform=shell.transform_cell,
+            future=future_features(shell),
             **{**session.capture_options(settings, task), "cells": cell_numbers(shell), "changed": history.changed()},
         )
     if "dry_run" in parsed.values:

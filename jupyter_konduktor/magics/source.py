@@ -1,6 +1,7 @@
 """The code of a cell: what IPython makes of it, and what of it cannot run in a job."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import warnings
@@ -38,6 +39,12 @@ def python_code(shell: Any, body: str) -> str:
     for line, text, advice in _refused(shell, tree):
         raise UsageError(f"line {line}: {text} does not work in a job: {advice}")
     return code
+
+
+def future_features(shell: Any) -> list[str]:
+    """Name what earlier cells took from ``__future__``, which the kernel keeps for all cells after them."""
+    flags = shell.compile.flags
+    return [name for name in __future__.all_feature_names if flags & getattr(__future__, name).compiler_flag]
 
 
 def _transformed(shell: Any, body: str, above: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from .embedded import Embedded
@@ -62,7 +62,7 @@ class CellAnalysis:
     problems: tuple[tuple[int, str], ...] = ()
 
 
-def analyse(source: str, transform: Callable[[str], str] = str) -> CellAnalysis:
+def analyse(source: str, transform: Callable[[str], str] = str, future: Collection[str] = ()) -> CellAnalysis:
     """Analyse the Python code of a cell.
 
     Parameters
@@ -71,6 +71,8 @@ def analyse(source: str, transform: Callable[[str], str] = str) -> CellAnalysis:
         After IPython's transformation: no ``!cmd`` and no ``%magic`` stands in it.
     transform : callable, optional
         IPython's transformation, for code inside of magics (``%%time``).
+    future : collection of str, optional
+        What earlier cells took from ``__future__``, which holds for this one as well.
 
     Returns
     -------
@@ -88,7 +90,7 @@ def analyse(source: str, transform: Callable[[str], str] = str) -> CellAnalysis:
         return CellAnalysis(problems=((1, f"the cell cannot be compiled: {error}"),))
     if not tree.body:
         return CellAnalysis(problems=((1, "the cell has no code"),))
-    flow = Flow(Embedded(transform))
+    flow = Flow(Embedded(transform), annotations_run="annotations" not in future)
     found = flow.run(tree)
     _imports_inside(tree, found)
     gone = {name for (scope, name), status in (flow.end or {}).items() if not scope and not status & ASSIGNED}

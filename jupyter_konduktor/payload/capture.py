@@ -26,10 +26,12 @@ from .selection import (
     MODULE_NAMES,
     REFUSED,
     Selection,
+    assigned_globals,
     choose_inputs,
     choose_outputs,
     codes_of,
     history_used,
+    jobs_own,
     undefined_after_dynamic,
 )
 from .sharing import find_sharing
@@ -45,6 +47,7 @@ def capture_cell(
     number: int | None = None,
     filename: str = "",
     transform: Callable[[str], str] = str,
+    future: Collection[str] = (),
     **rules: Any,
 ) -> Payload:
     """Capture a cell and the variables that it reads.
@@ -65,6 +68,8 @@ def capture_cell(
         What tracebacks know the cell by.
     transform : callable, optional
         IPython's transformation, for code inside of ``%%time``.
+    future : collection of str, optional
+        What earlier cells took from ``__future__``; a kernel keeps that for all cells after them.
     **rules
         See `Rules`.
 
@@ -74,7 +79,7 @@ def capture_cell(
         If the cell cannot run as a job, reads what is not defined, or a variable cannot be sent.
     """
     held = Rules(**rules)
-    analysis = analyse(code, transform)
+    analysis = analyse(code, transform, future)
     if analysis.problems:
         raise PayloadError("; ".join(f"line {line}: {problem}" for line, problem in analysis.problems))
     selected = Selection.parse("--in", inputs)
@@ -85,15 +90,18 @@ def capture_cell(
     maybe -= {*(selected.names or ()), *selected.add}
     capture = _Capture(namespace, held, analysis)
     capture.pickle(values, skip=_settled(analysis, values).union(selected.drop), optional=maybe)
+    label = f"Cell In[{number}]" if number is not None else "Cell"
+    out["auto"] += capture.assigned_by_functions(analysis.assigned)
     cell = {
         "source": source,
         "code": code,
         "number": number,
-        "filename": filename or f"<konduktor cell {hashlib.sha256(source.encode()).hexdigest()[:12]}>",
+        "filename": filename or _file_name(label, source),
+        "future": sorted(future),
     }
     meta = {
         "kind": "cell",
-        "label": f"Cell In[{number}]" if number is not None else "Cell",
+        "label": label,
         "cell": cell,
         "out": out,
         "inputs": [name for name in names if name not in capture.left_out],
@@ -145,6 +153,11 @@ def capture_map(
     return capture.finish(meta, identity=(name,))
 
 
+def _file_name(label: str, source: str) -> str:
+    """Name what warnings and tracebacks know a cell by: readable, and not that of another cell with its number."""
+    return f"<{label} {hashlib.sha256(source.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}>"
+
+
 def function_name(function: Any) -> str:
     """Give the name of a function, also of one inside of partials."""
     while hasattr(function, "func") and not hasattr(function, "__name__"):
@@ -169,10 +182,11 @@ class _Capture:
     def pickle(self, values: dict[str, Any], skip: Collection[str] = (), optional: Collection[str] = ()) -> None:
         """Pickle variables; an optional one that cannot be pickled is left out, since the cell assigns it as well."""
         self.values = dict(values)
+        never = REFUSED | MODULE_NAMES | jobs_own(self.main) | set(skip)
         while True:
             self._refuse_known()
             try:
-                self.pack = codec.dump(self.values, main=self.main, skip=REFUSED | MODULE_NAMES | set(skip))
+                self.pack = codec.dump(self.values, main=self.main, skip=never)
                 return
             except FrameError as error:
                 if error.name not in optional:
@@ -248,6 +262,12 @@ class _Capture:
     def _sent_values(self) -> dict[str, Any]:
         """Give the objects behind all frames."""
         return {frame.name: self.values.get(frame.name, self.main.get(frame.name)) for frame in self.pack.frames}
+
+    def assigned_by_functions(self, known: Collection[str]) -> list[str]:
+        """Find the names that functions of the notebook make with ``global``: not there yet, they are no input."""
+        made = {name for value in self._sent_values().values() for name in assigned_globals(value)}
+        there = {*self.main, *known, *REFUSED}
+        return sorted(name for name in made - there if not name.startswith("_"))
 
     def _imported(self) -> Iterator[str]:
         """Give the modules that the cell, and functions of the notebook, import when they run."""

@@ -33,12 +33,14 @@ class Flow(Paths):
     ----------
     embedded : Embedded
         Reads what stands inside of magics.
+    annotations_run : bool, default True
+        Whether annotations are evaluated where they stand, as far as this Python does that.
     """
 
-    def __init__(self, embedded: Embedded) -> None:
+    def __init__(self, embedded: Embedded, *, annotations_run: bool = True) -> None:
         super().__init__()
         self._embedded = embedded
-        self._annotations_run = sys.version_info < (3, 14)
+        self._annotations_run = annotations_run and sys.version_info < (3, 14)
         self._numbers: dict[int, int] = {}
         self._references: dict[int, References] = {}
 

@@ -23,6 +23,8 @@ MODULE_NAMES = frozenset(
 )
 """Names that the job's own main module has."""
 
+_IPYTHONS = ("display", "open")
+
 JOB_BUILTINS = frozenset(("display", "get_ipython"))
 
 
@@ -100,8 +102,17 @@ def _check_asked(selection: Selection, namespace: Mapping[str, Any], analysis: C
 
 
 def _is_the_jobs_own(name: str, value: Any) -> bool:
-    """Tell whether the job has this itself: IPython's ``display`` need not be installed there."""
-    return name == "display" and str(getattr(value, "__module__", "")).startswith("IPython.")
+    """Tell whether the job has this itself: IPython, which has its own, need not be installed there."""
+    if name not in _IPYTHONS:
+        return False
+    # IPython's open() wears the name and module of Python's.
+    home = getattr(value, "__globals__", {}).get("__name__") or getattr(value, "__module__", "")
+    return str(home).startswith("IPython.")
+
+
+def jobs_own(namespace: Mapping[str, Any]) -> frozenset[str]:
+    """Give the names of the notebook that stand for something else in a job, which has it itself."""
+    return frozenset(name for name in _IPYTHONS if name in namespace and _is_the_jobs_own(name, namespace[name]))
 
 
 def _refused(name: str, line: int | None) -> PayloadError:
@@ -202,6 +213,7 @@ def choose_outputs(analysis: CellAnalysis, selection: Selection, inputs: Iterabl
         "add": list(selection.add),
         "drop": list(selection.drop),
         "auto": list(analysis.outputs),
+        "excluded": list(analysis.excluded),
         "limit": limit,
     }
 

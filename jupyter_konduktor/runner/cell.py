@@ -23,7 +23,7 @@ def run(job: Context, loaded: Any) -> int:
     """Run the cell of a payload; gives the exit code."""
     job.namespace.update(loaded.values)
     out = job.meta["out"]
-    before = {} if out["strict"] else _fingerprints(job, job.meta.get("inputs") or loaded.values)
+    before = {} if out["strict"] else _fingerprints(job, _inputs(job, loaded))
     code = 0
     try:
         try:
@@ -61,15 +61,15 @@ def execute(source: str, filename: str, job: Context, first_line: int = 1) -> No
         The line of the cell at which the source begins.
     """
     text = "\n" * (first_line - 1) + source
-    flags = _ast.PyCF_ONLY_AST | _ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    tree: Any = compile(text, filename, "exec", flags, dont_inherit=True)
+    flags = _ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | _future_flags(job.meta["cell"].get("future") or ())
+    tree: Any = compile(text, filename, "exec", flags | _ast.PyCF_ONLY_AST, dont_inherit=True)
     last: Any = tree.body[-1] if tree.body else None
     shown = isinstance(last, _ast.Expr) and not _is_silenced(text, last)
     if shown:
         where = {name: getattr(last, name) for name in ("lineno", "col_offset", "end_lineno", "end_col_offset")}
         target = _ast.Name(id=_LAST, ctx=_ast.Store(), **where)
         tree.body[-1] = _ast.Assign(targets=[target], value=last.value, type_comment=None, **where)
-    code = compile(tree, filename, "exec", _ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    code = compile(tree, filename, "exec", flags, dont_inherit=True)
     if code.co_flags & _COROUTINE:
         await_all(eval(code, job.namespace))  # noqa: S307  it is the user's code that this is here to run
     else:
@@ -80,6 +80,19 @@ def execute(source: str, filename: str, job: Context, first_line: int = 1) -> No
             from .display import show_result
 
             show_result(value)
+
+
+def _future_flags(names: Any) -> int:
+    """Give the flags of what earlier cells took from ``__future__``: names, for each Python has flags of its own."""
+    if not names:
+        return 0
+    import __future__
+
+    found = 0
+    for name in names:
+        if name in __future__.all_feature_names:
+            found |= getattr(__future__, name).compiler_flag
+    return found
 
 
 def _is_silenced(text: str, last: Any) -> bool:
@@ -129,14 +142,23 @@ def fail(job: Context, error: BaseException) -> int:
 # --- what a cell leaves ----------------------------------------------------------------------------------------------
 
 
+def _inputs(job: Context, loaded: Any) -> list[str]:
+    """List the inputs that may change unseen, those that functions of the notebook brought (a counter) among them."""
+    out = job.meta["out"]
+    brought = [frame["name"] for frame in loaded.header["frames"] if frame["via"] and frame["how"] != "name"]
+    # What the cell assigns comes back in any case, or is a loop variable or the like.
+    settled = {*out["auto"], *(out.get("excluded") or ())}
+    return [name for name in (*(job.meta.get("inputs") or loaded.values), *brought) if name not in settled]
+
+
 def _fingerprints(job: Context, names: Any) -> dict[str, tuple[Any, str | None]]:
     """Digest the inputs, so that it shows later which of them changed in place."""
     found = {}
     for name in names:
         if name in job.namespace:
             value = job.namespace[name]
-            if type(value) not in _UNCHANGING:
-                found[name] = (value, codec.fingerprint(value, job.namespace))
+            # What cannot change can be replaced: `global counter` in a function.
+            found[name] = (value, None if type(value) in _UNCHANGING else codec.fingerprint(value, job.namespace))
     return found
 
 
@@ -148,11 +170,14 @@ def _outputs(job: Context, before: dict[str, tuple[Any, str | None]]) -> bytes |
     if out["strict"]:
         names = list(out["names"])
     else:
-        changed = [name for name, was in before.items() if _has_changed(job, name, was)]
         dropped = set(out.get("drop") or ())
+        changed = [name for name, was in before.items() if name not in dropped and _has_changed(job, name, was)]
+        for name in [name for name in changed if isinstance(namespace[name], type)]:
+            if namespace[name] is before[name][0]:
+                changed.remove(name)
+                left_out[name] = "it is a class, and no job changes the classes of the notebook"
         names = [name for name in [*out["auto"], *changed, *(out.get("add") or ())] if name not in dropped]
         names = [name for name in dict.fromkeys(names) if name in namespace]
-        changed = [name for name in changed if name not in dropped]
         for name in out.get("add") or ():
             if name not in namespace:
                 left_out[name] = "it was never assigned"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from .context import warn
 
@@ -13,17 +12,21 @@ PATIENCE = 5.0
 
 def join_threads() -> None:
     """Wait for all threads that are no daemons, as Python does when a script ends."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        left = _threads()
-        if not left:
-            break
-        left[0].join(max(0.0, deadline - time.monotonic()))
-    left = _threads()
-    if left:
-        names = ", ".join(thread.name for thread in left[:5])
-        warn(f"the code has ended, and the job waits for its threads: {names}")
+    watch = None
+    if _threads():
+        watch = threading.Timer(PATIENCE, _tell)
+        watch.daemon = True
+        watch.start()
+    # It also tells executors that were not shut down to end, whose threads would wait for ever otherwise.
     threading._shutdown()  # type: ignore[attr-defined]
+    if watch is not None:
+        watch.cancel()
+
+
+def _tell() -> None:
+    names = ", ".join(thread.name for thread in _threads()[:5])
+    if names:
+        warn(f"the code has ended, and the job waits for its threads: {names}")
 
 
 def _threads() -> list[threading.Thread]:

@@ -105,6 +105,36 @@ def make_cell(*contents: Any) -> types.CellType:
     return types.CellType(*contents)
 
 
+def make_cached(function: Any, parameters: dict[str, Any]) -> Any:
+    """Wrap a function as ``functools.lru_cache`` does, with nothing in the cache yet."""
+    import functools
+
+    return functools.lru_cache(**parameters)(function)
+
+
+def make_cached_property(function: Any, name: str | None) -> Any:
+    """Make a ``functools.cached_property`` that knows its name already."""
+    import functools
+
+    made: Any = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
+def make_type(kind: str, name: str, args: tuple[Any, ...], more: dict[str, Any] | None = None) -> Any:
+    """Find a ``typing.NewType``, ``ParamSpec`` or the like under its name in the main namespace, or make it."""
+    import typing
+
+    factory: Any = getattr(typing, kind)
+    here = _loading.now.main.get(name)
+    if isinstance(factory, type) and isinstance(here, factory):
+        return here
+    made = factory(name, *args, **(more or {}))
+    if kind != "TypeAliasType":  # whose module is fixed
+        made.__module__ = "__main__"
+    return made
+
+
 def builtin_type(name: str) -> type:
     """Give a type that has no name but in `types`."""
     found: type = getattr(types, name)
@@ -119,7 +149,10 @@ def publish(*functions: Any) -> None:
         setattr(home, function.__name__, function)
 
 
-publish(main_namespace, same, make_class, set_class, make_function, set_function, make_cell, builtin_type)
+publish(
+    main_namespace, same, make_class, set_class, make_function, set_function, make_cell, builtin_type,
+    make_cached, make_cached_property, make_type,
+)  # fmt: skip
 
 
 class Main:
@@ -139,6 +172,9 @@ def class_definition(cls: type) -> str:
             continue
         digest.update(name.encode())
         _digest_attribute(digest, value)
+    for name, member in (getattr(cls, "_member_map_", None) or {}).items():
+        digest.update(name.encode())
+        _digest_attribute(digest, getattr(member, "_value_", None))
     return digest.hexdigest()
 
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import sys
 import types
 
-from .names import Main, builtin_type, class_definition, make_cell, make_class, make_function, set_class, set_function
+from .names import (
+    Main,
+    builtin_type,
+    class_definition,
+    make_cached,
+    make_cached_property,
+    make_cell,
+    make_class,
+    make_function,
+    make_type,
+    set_class,
+    set_function,
+)
 from .pack import Frame, FrameError
 
 TYPE_CHECKING = False
@@ -26,7 +39,8 @@ def _where(obj: Any) -> str | None:
     if not isinstance(module_name, str) or module_name in ("__main__", "__mp_main__"):
         return None
     found: Any = sys.modules.get(module_name)
-    for part in getattr(obj, "__qualname__", "<>").split("."):
+    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "<>")
+    for part in str(name).split("."):
         found = getattr(found, part, None)
     return module_name if found is obj else None
 
@@ -77,8 +91,9 @@ def _cloud_pickler(file: io.BytesIO, callback: Callable[[pickle.PickleBuffer], b
                 elif reduced[-1] is cp._class_setstate:
                     dumper.note_code()
                     dumper.note_definition(obj, obj.__qualname__)
-                    made = (reduced[0], reduced[1], obj.__module__, obj.__qualname__, class_definition(obj))
-                    return make_class, made, reduced[2], None, None, set_class
+                    arguments, state = _class_parts(obj, reduced[1], reduced[2])
+                    made = (reduced[0], arguments, obj.__module__, obj.__qualname__, class_definition(obj))
+                    return make_class, made, state, None, None, set_class
                 return reduced
             if isinstance(obj, types.FunctionType):
                 reduced = super().reducer_override(obj)
@@ -109,12 +124,32 @@ def _cloud_pickler(file: io.BytesIO, callback: Callable[[pickle.PickleBuffer], b
                 dumper.note_definition(func, func.__name__)
                 state[1]["__globals__"] = {}
             # A pickle names cloudpickle only where loading it needs cloudpickle.
-            state[1]["submodules"] = state[1].pop("_cloudpickle_submodules")
+            submodules = state[1].pop("_cloudpickle_submodules")
+            # What happens to be imported says nothing about the function itself.
+            state[1]["submodules"] = submodules if dumper.follow else []
             return make_function, (code, namespace, closure), state, None, None, set_function
 
     pickler = CloudPickler(file, protocol=5, buffer_callback=callback)
     pickler.globals_ref[id(dumper.main)] = Main()
     return pickler
+
+
+def _class_parts(
+    cls: type, arguments: tuple[Any, ...], state: tuple[dict[str, Any], Any]
+) -> tuple[tuple[Any, ...], tuple[dict[str, Any], Any]]:
+    """Mend what cloudpickle makes of a class: slots exist only if a class has them from the start."""
+    attributes, more = state
+    attributes.pop("__slotnames__", None)  # left there by whoever copied or pickled an instance
+    slots = vars(cls).get("__slots__")
+    if slots and not hasattr(cls, "_member_map_"):  # an enum is made from other arguments
+        names = slots if isinstance(slots, str) else tuple(slots)
+        arguments = (*arguments[:3], dict(arguments[3], __slots__=names), *arguments[4:])
+        attributes = {n: v for n, v in attributes.items() if not isinstance(v, types.MemberDescriptorType)}
+    return arguments, (attributes, more)
+
+
+_KNOWN_BY_NAME = frozenset((type(functools.lru_cache(len)), functools.cached_property))
+_TYPING = frozenset(("NewType", "ParamSpec", "TypeAliasType", "TypeVarTuple"))
 
 
 class Dumper:
@@ -166,16 +201,35 @@ class Dumper:
 
     def reduce_foreign(self, obj: Any) -> Any:
         """Reduce what a foreign library pickles badly; NotImplemented for all else."""
-        if type(obj).__module__.startswith("torch"):
+        kind = type(obj)
+        if kind in _KNOWN_BY_NAME or (kind.__module__ == "typing" and kind.__name__ in _TYPING):
+            return self._reduce_named(obj)
+        if kind.__module__.startswith("torch"):
             from .tensors import reduce_storage
 
             self.note_module("torch")
             return reduce_storage(obj, self.storages)
-        module = getattr(type(obj), "__module__", None)
-        if module == "builtins":
+        if getattr(kind, "__module__", None) == "builtins":
             # Methods and functions written in C are found through the module or class that holds them.
             self.note_module(getattr(obj, "__module__", None))
         return NotImplemented
+
+    def _reduce_named(self, obj: Any) -> Any:
+        """Reduce what pickle would name, and would not find where it is loaded if the notebook has made it."""
+        module = _where(obj)
+        if module is not None:
+            self.note_module(module)
+            return NotImplemented
+        kind = type(obj)
+        if kind is functools.cached_property:  # it holds a lock before Python 3.12
+            return make_cached_property, (obj.func, obj.attrname)
+        if kind in _KNOWN_BY_NAME:
+            return make_cached, (obj.__wrapped__, getattr(obj, "cache_parameters", dict)())
+        if kind.__name__ == "NewType":
+            return make_type, (kind.__name__, obj.__name__, (obj.__supertype__,))
+        if kind.__name__ == "TypeAliasType":
+            return make_type, (kind.__name__, obj.__name__, (obj.__value__,), {"type_params": obj.__type_params__})
+        return make_type, (kind.__name__, obj.__name__, ())
 
     def add(self, name: str, value: Any, via: str | None) -> None:
         """Pickle one value into a frame; raises `FrameError`."""
@@ -183,6 +237,8 @@ class Dumper:
         start, held = self.stream.tell(), len(self.buffers)
         try:
             self.pickler.dump(value)
+            if "__main__" in self.modules and id(sys.modules) in self.pickler.memo.copy():
+                raise TypeError("cannot pickle sys.modules")  # a dict like any other to pickle
         except (CloudpickleNeededError, KeyboardInterrupt):
             raise
         except Exception as error:
@@ -221,7 +277,7 @@ def how(value: Any) -> str:
     """Tell how a value travels: by ``"value"``, by ``"source"`` or by ``"name"``."""
     if isinstance(value, types.ModuleType):
         return "name"
-    if isinstance(value, (type, types.FunctionType)):
+    if isinstance(value, (type, types.FunctionType, *_KNOWN_BY_NAME)):
         return "source" if _where(value) is None else "name"
     if isinstance(value, types.BuiltinFunctionType):
         return "name"

@@ -203,6 +203,71 @@ def test_classes_are_found_by_name_where_they_are_loaded_as_pickle_expects(kerne
     assert there_and_back(values, kernel, "import pickle; x = pickle.loads(pickle.dumps(net)).x")["x"] == 5
 
 
+def test_an_enum_with_other_members_is_another_enum(kernel):
+    pack = codec.dump({"c": kernel["Color"].RED}, main=kernel)
+    import cloudpickle.cloudpickle as cp
+
+    known = dict(cp._DYNAMIC_CLASS_TRACKER_BY_ID)
+    cp._DYNAMIC_CLASS_TRACKER_BY_ID.clear()
+    try:
+        changed = {"__name__": "__main__"}
+        exec("import enum\nclass Color(enum.Enum):\n    RED = 2", changed)
+        assert local(pack, changed).values["c"].value == 1
+    finally:
+        cp._DYNAMIC_CLASS_TRACKER_BY_ID.update(known)
+
+
+def test_slots_are_slots_on_the_other_side_too(kernel):
+    exec(
+        "class Slim:\n    __slots__ = ('a', '__p')\n    def __init__(self): self.a, self.__p = 1, 2\n"
+        "    def p(self): return self.__p\n"
+        "class Wide(Slim): pass\n"
+        "@dataclasses.dataclass(slots=True)\nclass Row:\n    x: int = 3",
+        kernel,
+    )
+    values = {"slim": kernel["Slim"](), "wide": kernel["Wide"](), "row": kernel["Row"](), "held": None}
+    code = "slim.a = 7; wide.b = 8; row.x += 1; held = (hasattr(slim, '__dict__'), hasattr(row, '__dict__'), slim.p())"
+    back = there_and_back(values, kernel, code)
+    assert (back["slim"].a, back["slim"].p(), back["wide"].b, back["row"]) == (7, 2, 8, kernel["Row"](4))
+    assert type(back["slim"]) is kernel["Slim"]
+    assert back["held"] == (False, False, 2)
+
+
+def test_caches_travel_with_their_functions_and_without_their_content(kernel):
+    exec(
+        "import functools\n@functools.cache\ndef fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
+        "class Data:\n    @functools.cached_property\n    def rows(self): return [1]\n"
+        "    @functools.lru_cache(maxsize=7)\n    def row(self, n): return 2 * n",
+        kernel,
+    )
+    kernel["fib"](20)
+    values = {"fib": kernel["fib"], "d": kernel["Data"](), "x": None}
+    code = "size = fib.cache_info().currsize; x = (size, fib(30), d.row(3), type(d).row.cache_parameters(), d.rows)"
+    back = there_and_back(values, kernel, code)
+    assert back["x"] == (0, 832040, 6, {"maxsize": 7, "typed": False}, [1])
+    assert back["d"].rows == [1]
+
+
+def test_names_that_typing_makes_travel_with_the_functions_that_use_them(kernel):
+    source = (
+        "import typing\nUser = typing.NewType('User', int)\nP = typing.ParamSpec('P')\n"
+        "def make(f: typing.Callable[P, int], u: User) -> User: return User(u + 1)"
+    )
+    exec(compile(source, "<cell>", "exec", dont_inherit=True), kernel)
+    back = there_and_back({"make": kernel["make"], "x": None}, kernel, "x = make(None, 1)")
+    assert back["x"] == 2
+    assert back["make"].__annotations__["return"] is kernel["User"]
+
+
+def test_all_modules_at_once_are_refused_wherever_they_stand():
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}\nfrom jupyter_konduktor.runner import codec\nimport cloudpickle\n"
+        "try: codec.dump({'nest': [{'m': sys.modules}]})\nexcept codec.FrameError as error: print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout == "nest: TypeError: cannot pickle sys.modules\n"
+
+
 @pytest.mark.parametrize(
     "culprit",
     [threading.Lock(), (i for i in ()), sys.stdout, socket.socket],
@@ -311,6 +376,15 @@ def test_a_fingerprint_shows_a_change_in_place_and_nothing_else():
     value["b"].append(3)
     assert codec.fingerprint(value) != changed
     assert codec.fingerprint(threading.Lock()) is None
+
+
+def test_a_class_whose_instances_were_pickled_has_the_same_fingerprint(kernel):
+    before = codec.fingerprint(kernel["Net"], kernel)
+    codec.fingerprint(kernel["Net"](1), kernel)
+    assert "__slotnames__" in vars(kernel["Net"])
+    assert codec.fingerprint(kernel["Net"], kernel) == before
+    kernel["Net"].factor = 5
+    assert codec.fingerprint(kernel["Net"], kernel) != before
 
 
 def test_a_dropped_pack_lets_go_of_its_values_without_a_garbage_collection(kernel):

@@ -168,6 +168,25 @@ def test_ipythons_display_is_the_jobs_own(notebook: Any) -> None:
     assert inputs(notebook.capture("display(1)")) == []
 
 
+def test_ipythons_open_is_the_jobs_own_also_where_a_function_uses_it(notebook: Any) -> None:
+    from IPython.core.interactiveshell import _modified_open
+
+    notebook.namespace["open"] = _modified_open
+    notebook.run("def read(path):\n    with open(path) as file: return file.read()")
+    payload = notebook.capture("a = read('x')\nb = open('y').read()")
+    assert [frame.name for frame in payload.pack.frames] == ["read"]
+    assert b"IPython" not in payload.data
+    notebook.run("import gzip\nopen = gzip.open")
+    assert inputs(notebook.capture("open('x')")) == ["open"], "one of the user's own travels"
+
+
+def test_what_earlier_cells_took_from_future_holds_for_the_cell(notebook: Any) -> None:
+    code = "def f(a: Absent) -> Absent: ...\nx: Missing = 1"
+    assert "Absent" in str(refused(notebook, code))
+    payload = notebook.capture(code, future=["annotations"])
+    assert payload.pack.header["meta"]["cell"]["future"] == ["annotations"]
+
+
 # What a job can do with them
 
 
@@ -264,7 +283,20 @@ def test_the_same_cell_with_the_same_values_has_the_same_identity(notebook: Any)
 def test_outputs_are_left_to_the_code_unless_they_are_named(notebook: Any) -> None:
     notebook.run("a = 1")
     out = notebook.capture("import os\nx = a\nfor i in []: y = 1").pack.header["meta"]["out"]
-    assert out == {"strict": False, "names": [], "add": [], "drop": [], "auto": ["x", "y"], "limit": 1 << 30}
+    assert out == {
+        "strict": False,
+        "names": [],
+        "add": [],
+        "drop": [],
+        "auto": ["x", "y"],
+        "excluded": ["os", "i"],
+        "limit": 1 << 30,
+    }
+
+
+def test_what_functions_of_the_notebook_make_with_global_comes_back_too(notebook: Any) -> None:
+    notebook.run("there = 1\ndef setup():\n    global model, there, _private\n    model = there = _private = 2")
+    assert notebook.capture("x = setup()").pack.header["meta"]["out"]["auto"] == ["x", "model"]
 
 
 def test_out_is_strict_and_signs_are_not(notebook: Any) -> None:

@@ -194,12 +194,13 @@ def cell_pack(
     auto: list[str] | None = None,
     inputs: dict[str, Any] | None = None,
     main: dict[str, Any] | None = None,
+    future: list[str] | None = None,
     **out_meta: Any,
 ) -> codec.Pack:
     """Make the payload of a cell; ``out`` is ``--out``."""
     meta = {
         "kind": "cell",
-        "cell": {"source": source or code, "code": code, "number": 3, "filename": FILENAME},
+        "cell": {"source": source or code, "code": code, "number": 3, "filename": FILENAME, "future": future or []},
         "out": {
             "strict": out is not None,
             "names": out or [],

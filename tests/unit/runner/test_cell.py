@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+
 import pytest
 
 from .conftest import FILENAME
@@ -34,6 +38,12 @@ def test_await_works_at_the_top_level(cell):
 def test_a_future_import_holds_for_the_whole_cell(cell):
     job = cell("from __future__ import annotations\ndef f(x: nowhere): ...\nf.__annotations__['x']")
     assert job.displays[0]["data"]["text/plain"] == "'nowhere'"
+
+
+def test_future_imports_of_earlier_cells_hold_too(cell):
+    code = "def f(x: nowhere): ...\nf.__annotations__['x']"
+    assert cell(code).error()["ename"] == "NameError"
+    assert cell(code, future=["annotations", "of_a_later_python"]).displays[0]["data"]["text/plain"] == "'nowhere'"
 
 
 def test_the_process_looks_like_a_script_without_arguments(cell):
@@ -96,6 +106,38 @@ def test_automatic_outputs_are_what_was_assigned_and_what_changed_in_place(cell)
     assert job.outputs == {"x": 1, "for_nothing": None, "model": [1]}
     assert job.meta["changed"] == ["model"]
     assert "model: changed in place" in job.meta["lines"]
+
+
+def notebook(source, **more):
+    """What a notebook holds that ran this."""
+    main = {"__name__": "__main__", **more}
+    exec(source, main)
+    return main
+
+
+def test_what_functions_change_comes_back_too(cell):
+    main = notebook(
+        "count, log, kept = 0, [], [1]\ndef bump():\n    global count\n    count += len(kept)\n    log.append(count)\n"
+        "def calls():\n    calls.n = getattr(calls, 'n', 0) + 1"
+    )
+    job = cell("bump()\ncalls()", inputs={"bump": main["bump"], "calls": main["calls"]}, main=main)
+    assert sorted(job.meta["changed"]) == ["calls", "count", "log"]
+    assert (job.outputs["count"], job.outputs["log"], job.outputs["calls"].n) == (1, [1], 1)
+
+
+def test_what_is_assigned_is_not_called_changed_and_loop_variables_stay(cell):
+    job = cell("x = x + 1\nfor i in [5]: pass", auto=["x"], excluded=["i"], inputs={"x": 1, "i": 2})
+    assert job.outputs == {"x": 2}
+    assert job.meta["changed"] == []
+
+
+def test_a_class_that_the_cell_changes_is_left_out_with_one_line(cell):
+    main = notebook("class Config:\n    rate = 1\nclass Same:\n    pass\nsame = Same()")
+    values = {name: main[name] for name in ("Config", "Same", "same")}
+    job = cell("Config.rate = 2\nsame.x = 1", inputs=values, main=main)
+    assert list(job.outputs) == ["same"]
+    assert list(job.meta["left_out"]) == ["Config"]
+    assert job.meta["changed"] == ["same"]
 
 
 def test_arrays_come_back_writable_and_a_change_in_one_place_is_seen(cell):
@@ -256,3 +298,26 @@ threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()
 print('end')
 """
     assert cell(code).text == "end\nthread\nbye\n"
+
+
+def test_executors_that_were_left_open_do_not_keep_the_job(cell):
+    """Their threads wait for work until the interpreter tells them that it ends."""
+    code = """
+import time
+from concurrent.futures import ThreadPoolExecutor
+pool = ThreadPoolExecutor(1)
+x = pool.submit(sum, [1, 2]).result()
+"""
+    began = time.monotonic()
+    job = cell(code, auto=["x"])
+    assert job.outputs == {"x": 3}
+    assert time.monotonic() - began < 4
+
+
+def test_threads_that_take_long_are_named():
+    code = (
+        "import threading, time\nfrom jupyter_konduktor.runner import leave\nleave.PATIENCE = 0.05\n"
+        "threading.Thread(target=time.sleep, args=(0.4,), name='feeder').start()\nleave.join_threads()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == "konduktor: the code has ended, and the job waits for its threads: feeder\n"
