@@ -177,7 +177,7 @@ class JobList(Sequence[Job]):
 
     def __init__(self, records: Sequence[JobRecord], settings: Settings) -> None:
         held = tracker(settings)
-        self._records = [held.put(record) for record in records]
+        self._records = held.put_all(records)
         self._jobs = [Job(record.name, held, settings) for record in records]
 
     @overload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from jupyter_konduktor.backends.protocol import Backend, Event, JobGone, Watch
@@ -87,6 +87,11 @@ class Tracker:
     def _check_gone(self, name: str) -> None:
         if name in self._gone:
             raise JobLostError(f"{name} was deleted before it had ended", advice="Run it again.", job=name)
+
+    def put_all(self, records: Iterable[JobRecord]) -> list[JobRecord]:
+        """Add the records of a listing, and give the newest that is known of each."""
+        with self._changed:
+            return [self._store(record) for record in records]
 
     def put(self, record: JobRecord) -> JobRecord:
         """Add a record that was read or made elsewhere."""
