@@ -1,0 +1,177 @@
+"""The node: containerd and the kubelet, with their configuration, and GPUs that are only a number."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from datetime import datetime
+from pathlib import Path
+
+from tests.testbed import images, packages, places
+from tests.testbed.api import Api, healthy
+from tests.testbed.build import program
+from tests.testbed.parts import Part, wait_for
+from tests.testbed.pki import Authority
+
+GPUS = 16
+CONTAINERD = """version = 2
+root = "{state}/containerd"
+state = "{state}/containerd-run"
+[grpc]
+  address = "{state}/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  disable_apparmor = true
+  # Without CAP_SYS_RESOURCE a lower oom_score_adj is refused, and every sandbox with it.
+  restrict_oom_score_adj = true
+  stream_server_address = "127.0.0.1"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "{snapshotter}"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+        Root = "{state}/runc"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{plugins}"
+    conf_dir = "{state}/cni"
+"""
+
+
+def parts(state: Path, authority: Authority) -> list[Part]:
+    """The parts of the node, in the order they are started."""
+    return [
+        Part(
+            "containerd",
+            state,
+            lambda: ["containerd", "--config", str(state / "containerd.toml")],
+            lambda: ctr(state, "version").returncode == 0,
+            prepare=lambda: _write_containerd(state),
+        ),
+        Part(
+            "kubelet",
+            state,
+            lambda: _kubelet(state, authority),
+            lambda: healthy("http://127.0.0.1:10248/healthz"),
+            prepare=lambda: _write_kubelet(state, authority),
+            settle=lambda began: _settle(authority, began),
+        ),
+    ]
+
+
+def ctr(state: Path, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run containerd's own client in the namespace of Kubernetes."""
+    command = ["ctr", "--address", f"{state}/containerd.sock", "--namespace", "k8s.io", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+
+
+def import_images(state: Path) -> None:
+    """Put the images into containerd."""
+    for image in images.IMAGES.values():
+        archive = images.archive(image)
+        done = ctr(state, "images", "import", str(archive))
+        if done.returncode:
+            message = f"importing {archive} failed: {done.stderr}"
+            raise RuntimeError(message)
+
+
+def _write_containerd(state: Path) -> None:
+    kind = subprocess.run(["stat", "-f", "-c", "%T", state], capture_output=True, text=True).stdout.strip()
+    text = CONTAINERD.format(
+        state=state,
+        pause=images.PAUSE,
+        plugins=packages.plugins(),
+        # An overlay cannot lie on an overlay, as a container's disk is one.
+        snapshotter="native" if kind == "overlayfs" else "overlayfs",
+    )
+    (state / "containerd.toml").write_text(text)
+
+
+def _write_kubelet(state: Path, authority: Authority) -> None:
+    (state / "resolv.conf").write_text(f"nameserver {places.BRIDGE_ADDRESS}\n")
+    changed = state / "kubelet-settings.json"
+    config = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "address": places.BRIDGE_ADDRESS,
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": str(authority.certificate)},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": str(authority.place / "server.crt"),
+        "tlsPrivateKeyFile": str(authority.place / "server.key"),
+        "containerRuntimeEndpoint": f"unix://{state}/containerd.sock",
+        "podLogsDir": str(state / "pod-logs"),
+        "volumePluginDir": str(state / "volume-plugins"),
+        "resolvConf": str(state / "resolv.conf"),
+        "clusterDNS": [places.BRIDGE_ADDRESS],
+        "clusterDomain": "cluster.local",
+        # Groups below ours would need all of the machine's; limits of containers hold without them.
+        "failCgroupV1": False,
+        "cgroupDriver": "cgroupfs",
+        "cgroupsPerQOS": False,
+        "enforceNodeAllocatable": [],
+        "localStorageCapacityIsolation": False,
+        "failSwapOn": False,
+        "makeIPTablesUtilChains": False,
+        "oomScoreAdj": 0,
+        # A full disk of the machine evicts no pod and costs no image.
+        "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
+        "imageGCHighThresholdPercent": 100,
+        "nodeLeaseDurationSeconds": 8,
+        "maxPods": 250,
+        "registryPullQPS": 0,
+        "eventRecordQPS": 0,
+        "kubeAPIQPS": 100,
+        "kubeAPIBurst": 200,
+        "shutdownGracePeriod": "0s",
+        **(json.loads(changed.read_text()) if changed.exists() else {}),
+    }
+    (state / "kubelet.json").write_text(json.dumps(config, indent=1))
+
+
+def _kubelet(state: Path, authority: Authority) -> list[str]:
+    flags = {
+        "config": state / "kubelet.json",
+        "kubeconfig": authority.place / "admin.kubeconfig",
+        "root-dir": state / "kubelet",
+        "cert-dir": state / "kubelet" / "pki",
+        "hostname-override": places.NODE,
+        "node-ip": places.BRIDGE_ADDRESS,
+    }
+    return [str(program("kubelet")), *(f"--{name}={value}" for name, value in flags.items())]
+
+
+def _settle(authority: Authority, began: float) -> None:
+    """Wait until this kubelet, and not the one before it, has called the node ready, and give the node its GPUs."""
+    admin = Api(authority.place / "admin.kubeconfig")
+
+    def is_ready() -> bool:
+        found = admin.find(f"/api/v1/nodes/{places.NODE}")
+        conditions = (found.get("status", {}).get("conditions") or []) if found else []
+        ready = next((each for each in conditions if each["type"] == "Ready"), {})
+        if ready.get("status") != "True":
+            return False
+        return datetime.fromisoformat(ready["lastHeartbeatTime"]).timestamp() >= int(began)
+
+    wait_for(is_ready, "the node to be ready", 60)
+    give_gpus(admin)
+
+
+def give_gpus(admin: Api) -> None:
+    """Write GPUs into the node's status; a kubelet that starts takes them away again, so they are looked at twice."""
+    path = f"/api/v1/nodes/{places.NODE}"
+    gpus = {"nvidia.com/gpu": str(GPUS)}
+    deadline = time.monotonic() + 10
+    seen = 0
+    while seen < 2 and time.monotonic() < deadline:
+        status = admin.get(path)["status"]
+        if all(status[kind].get("nvidia.com/gpu") == str(GPUS) for kind in ("capacity", "allocatable")):
+            seen += 1
+        else:
+            seen = 0
+            admin.merge(f"{path}/status", {"status": {"capacity": gpus, "allocatable": gpus}})
+        time.sleep(0.2)
