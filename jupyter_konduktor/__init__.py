@@ -77,11 +77,25 @@ def restore_job(name: str, backend: str) -> Any:
     return restore(name, backend)
 
 
+def show_live(handle: Any) -> bool:
+    """Show a job or a map as a widget below the cell; False if the front end has none or the job has ended."""
+    from jupyter_konduktor.widgets.shown import show
+
+    return show(handle) is not None
+
+
 def restore_remote(function: Any, options: dict[str, Any]) -> Any:
     """Unpickle a remote function; inside a job it is the plain function."""
     from jupyter_konduktor.function import RemoteFunction
 
     return RemoteFunction(function, options)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Give a Jupyter server the extension that its clients ask for jobs; a kernel never comes here."""
+    from jupyter_konduktor.server.routes.extension import KonduktorExtension
+
+    return [{"module": "jupyter_konduktor", "app": KonduktorExtension}]
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -96,6 +96,31 @@ class StoreError(BackendError):
     """The place where jobs are kept cannot be read or written."""
 
 
+class ApiError(BackendError):
+    """The cluster's API refused a request.
+
+    Attributes
+    ----------
+    status : int
+        The HTTP status.
+    reason : str
+        The API's own word (``NotFound``, ``AlreadyExists``, ``Invalid``); empty if it gave none.
+    """
+
+    def __init__(self, message: str, *, advice: str = "", status: int = 0, reason: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.status = status
+        self.reason = reason
+
+
+class AccessDeniedError(ApiError):
+    """The cluster does not let this user do that; the message names the verb and the resource."""
+
+
+class UnreachableError(BackendError):
+    """The cluster did not answer; what became of the request is not known."""
+
+
 class JobError(KonduktorError):
     """A job did not give its value.
 
@@ -116,6 +141,14 @@ class JobFailedError(JobError):
     def __init__(self, message: str, *, advice: str = "", job: str = "", exit_code: int | None = None) -> None:
         super().__init__(message, advice=advice, job=job)
         self.exit_code = exit_code
+
+
+class SetupError(JobFailedError):
+    """A setup command of the job failed, and its code was not begun."""
+
+
+class PackagesError(JobFailedError):
+    """The packages of the job could not be installed, and its code was not begun."""
 
 
 class RemoteError(JobFailedError):
@@ -152,8 +185,8 @@ class RemoteError(JobFailedError):
     def _render_traceback_(self) -> list[str]:
         """Give IPython the remote traceback in place of the frames of this process."""
         lines = self.traceback.rstrip("\n").split("\n") if self.traceback else [str(self)]
-        where = f"item {self.item} of {self.job}" if self.item is not None else self.job
-        return [*lines, f"[raised in the job {where}]"] if where else lines
+        where = f"item {self.item} of the job" if self.item is not None else "the job"
+        return [*lines, f"[raised in {where} {self.job}]"] if self.job else lines
 
 
 class JobCancelledError(JobError):
@@ -162,6 +195,10 @@ class JobCancelledError(JobError):
 
 class JobStoppedError(JobError):
     """The job is held: by a user, or because its time was up."""
+
+
+class JobStuckError(JobError):
+    """The job does not start, and waiting for it has ended; it is still there."""
 
 
 class JobLostError(JobError):

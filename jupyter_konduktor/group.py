@@ -6,8 +6,11 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, ClassVar
 
+import jupyter_konduktor
+from jupyter_konduktor import summary
 from jupyter_konduktor.errors import JobError, JobFailedError, KonduktorError, ResultTimeoutError
-from jupyter_konduktor.job import Job, Outcome
+from jupyter_konduktor.job import Job, Outcome, show
+from jupyter_konduktor.runner.envelope import parse
 from jupyter_konduktor.state import JobState
 from jupyter_konduktor.tracker import TICK
 
@@ -29,12 +32,23 @@ class JobGroup:
         self._count = int(job.record.spec.get("items", 0))
         self._envelopes: dict[int, bytes] = {}
         self._order: list[int] = []
+        self._well: dict[int, bool] = {}
 
     def __len__(self) -> int:
         return self._count
 
     def __repr__(self) -> str:
         return f"JobGroup({self.job.name!r}, {self._count} items)"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        ended = f"{self.finished} of {self._count} items have ended"
+        record = self.job.record
+        line = f"{record.name} {summary.status(record)}; {ended}"
+        return {"text/plain": f"{summary.text(record)}; {ended}", "text/html": summary.html(record, line)}
+
+    def _ipython_display_(self) -> None:
+        if not jupyter_konduktor.show_live(self):
+            raise NotImplementedError  # then IPython takes the bundle
 
     @property
     def name(self) -> str:
@@ -51,6 +65,16 @@ class JobGroup:
         """How many items have ended, well or not."""
         self._read()
         return len(self._order)
+
+    def outcomes(self) -> list[bool | None]:
+        """Say of each item whether it ended well; None while it has not ended."""
+        self._read()
+        for index in self._order[len(self._well) :]:
+            try:
+                self._well[index] = parse(self._envelopes[index]).exit == 0
+            except ValueError:
+                self._well[index] = False  # `item` says what is wrong with it
+        return [self._well.get(index) for index in range(self._count)]
 
     def _read(self) -> None:
         for index, envelope in self.job._tracker.backend.read_items(self.name, len(self._order)):
@@ -78,7 +102,7 @@ class JobGroup:
                     job=self.name,
                     exit_code=record.exit_code,
                 )
-            if record.state.ends_wait:
+            if record.ends_wait:
                 decoder.outcome(record, self.job._tracker.backend.read_envelope(self.name))
             raise ResultTimeoutError(f"item {index} of {self.name} has not ended", job=self.name)
         envelope = decoder.parse(self._envelopes[index])
@@ -113,7 +137,7 @@ class JobGroup:
         """Yield (index, value or error) as items end."""
         given = 0
         for _, record in self.job.stream(tick=TICK):
-            ended = record.state.ends_wait
+            ended = record.ends_wait
             self._read()
             for index in self._order[given:]:
                 try:
@@ -135,7 +159,7 @@ class JobGroup:
         for index in range(self._count):
             for _, record in self.job.stream(tick=TICK):
                 self._read()
-                if index in self._envelopes or record.state.ends_wait:
+                if index in self._envelopes or record.ends_wait:
                     break
             yield self.item(index)
 
@@ -146,7 +170,7 @@ class JobGroup:
         index %= self._count
         for _, record in self.job.stream(tick=TICK):
             self._read()
-            if index in self._envelopes or record.state.ends_wait:
+            if index in self._envelopes or record.ends_wait:
                 break
         return self.item(index)
 
@@ -174,5 +198,5 @@ class JobGroup:
         return self.job.logs(node=node, tail=tail)
 
     def show(self) -> None:
-        """Display where the job stands."""
-        self.job.show()
+        """Display where the job and its items stand."""
+        show(self)

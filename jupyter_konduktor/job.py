@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import jupyter_konduktor
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 LAST_LINES = 20
 """Lines of a failed node's output that its error shows."""
 
-Outcome = Literal["succeeded", "failed", "cancelled", "stopped"]
+Outcome = Literal["succeeded", "failed", "cancelled", "stopped", "stuck"]
 
 
 class Job(str):
@@ -52,6 +53,10 @@ class Job(str):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         record = self.record
         return {"text/plain": summary.text(record), "text/html": summary.html(record)}
+
+    def _ipython_display_(self) -> None:
+        if not jupyter_konduktor.show_live(self):
+            raise NotImplementedError  # then IPython takes the bundle
 
     # --- where it stands
 
@@ -90,6 +95,11 @@ class Job(str):
         """How many jobs of its queue are ahead of it while it is Queued, else None."""
         return self.record.position
 
+    @property
+    def unknown_since(self) -> float | None:
+        """Since when the backend cannot be reached, in seconds since the epoch; the rest is as it was then."""
+        return self._tracker.reach.since
+
     def events(self) -> list[Transition]:
         """List what happened to the job, oldest first."""
         return list(self.history)
@@ -99,13 +109,8 @@ class Job(str):
         return self.state.final
 
     def show(self) -> None:
-        """Display where the job stands."""
-        record = self.record
-        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-        if shell is None:
-            print(summary.text(record))
-        else:
-            sys.modules["IPython"].display.display(self)
+        """Display where the job stands, live where the front end can."""
+        show(self)
 
     # --- waiting
 
@@ -119,7 +124,7 @@ class Job(str):
 
         Returns
         -------
-        "succeeded", "failed", "cancelled" or "stopped"
+        "succeeded", "failed", "cancelled", "stopped" or "stuck"
 
         Raises
         ------
@@ -127,11 +132,11 @@ class Job(str):
             When the time is up; the job goes on.
         """
         with self._interruptible():
-            record = self._tracker.wait(self.name, lambda r: r.state.ends_wait, timeout)
+            record = self._tracker.wait(self.name, lambda r: r.ends_wait, timeout)
         if record is None:
             raise ResultTimeoutError(
                 f"{self} has not ended within {timeout:g} s; it is {self.state}",
-                advice=f"It goes on: wait again, or end it with {self.name!r}.cancel().",
+                advice=f'It goes on: wait again, or end it with jk.attach("{self}").cancel().',
                 job=self.name,
             )
         return _outcome(record)
@@ -203,7 +208,7 @@ class Job(str):
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
         with self._interruptible(), self._tracker.listening(lambda: loop.call_soon_threadsafe(changed.set)):
             record = self._tracker.current(self.name)
-            while not record.state.ends_wait:
+            while not record.ends_wait:
                 # The tick lets an interrupt through on loops that see signals only when they wake. Before Python 3.12
                 # asyncio.wait_for() swallows a cancellation that comes together with a change.
                 tick = loop.call_later(TICK, changed.set)
@@ -290,7 +295,7 @@ class Job(str):
         while True:
             growth = self._tracker.growth(self.name)
             # The record was taken before the log is read: what it calls over has nothing more to come.
-            over = record.state.ends_wait or record.attempt != reader.attempt
+            over = record.ends_wait or record.attempt != reader.attempt
             parts = reader.read(over)
             yield parts, record
             if reader.behind:
@@ -307,6 +312,9 @@ class Job(str):
     def cancel(self) -> None:
         """End the job for good; what ran is told to end, then killed."""
         self._tracker.backend.cancel(self.name)
+        record = self.record
+        if record.stuck:  # its end is worth waiting for now
+            self._tracker.put(replace(record, stuck=False))
 
     def stop(self) -> None:
         """Hold the job; `resume` queues it again and it starts anew."""
@@ -344,6 +352,15 @@ class _LogReader:
         if over and self.ended:
             parts += self.decoder.flush()
         return parts
+
+
+def show(handle: Any) -> None:
+    """Display the handle of a job or of a map; without IPython its text is printed."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        print(handle._repr_mimebundle_()["text/plain"])
+    else:
+        sys.modules["IPython"].display.display(handle)
 
 
 def interrupted(job: Job) -> str:
@@ -402,6 +419,8 @@ def _as_text(part: bytes | Display) -> str:
 
 
 def _outcome(record: JobRecord) -> Outcome:
+    if record.stuck and not record.state.ends_wait:
+        return "stuck"
     outcomes: dict[JobState, Outcome] = {
         JobState.SUCCEEDED: "succeeded",
         JobState.FAILED: "failed",

@@ -21,12 +21,16 @@ from jupyter_konduktor.errors import (
     JobFailedError,
     JobLostError,
     JobStoppedError,
+    JobStuckError,
     KonduktorError,
     MalformedResultError,
     NoResultReportedError,
+    PackagesError,
     PayloadError,
     RemoteError,
     ResultTooLargeError,
+    SetupError,
+    StoreError,
     UntrustedResultError,
     VersionMismatchError,
 )
@@ -84,13 +88,26 @@ class Decoder:
     def outcome(self, record: JobRecord, envelope: bytes | None) -> Decoded:
         """Give what the job gave, or raise what became of it."""
         if record.state is JobState.CANCELLED:
-            raise JobCancelledError(f"{self.job} was cancelled", advice=_said(record), job=self.job)
+            if record.reason == "Deleted":
+                raise JobLostError(f"{self.job} was {_said(record)}", advice="Run it again.", job=self.job)
+            said = _said(record)
+            raise JobCancelledError(
+                f"{self.job} was {said if said.startswith('cancelled') else 'cancelled'}", job=self.job
+            )
         if record.state is JobState.STOPPED:
             advice = f"Resume it with %konduktor resume {self.job}, or end it with %konduktor cancel {self.job}."
             raise JobStoppedError(f"{self.job} is stopped: {_said(record)}", advice=advice, job=self.job)
+        if record.stuck and not record.state.final:
+            raise JobStuckError(
+                f"{self.job} does not start: {_said(record)}",
+                advice=f"It keeps its place: mend the cause, or end it with %konduktor cancel {self.job}.",
+                job=self.job,
+            )
         found = self.parse(envelope) if envelope is not None else None
         if record.state is JobState.FAILED:
-            raise self.failure(found, _said(record), exit_code=record.exit_code)
+            raise self.failure(
+                found, _said(record), exit_code=record.exit_code, node=record.failed_node, reason=record.reason
+            )
         if found is None:
             raise JobLostError(
                 f"{self.job} succeeded, and its result is gone", advice="Run it again, or read its logs.", job=self.job
@@ -137,26 +154,50 @@ class Decoder:
             raise MalformedResultError(
                 f"{self.job} reported a result in an unknown encoding ({reference.get('codec')!r})", job=self.job
             )
-        loaded = self.unpickle(self.bytes_of(reference))
+        try:
+            loaded = self.unpickle(self.bytes_of(reference))
+        except JobLostError:
+            if not reference.get("lost"):
+                raise
+            raise JobLostError(
+                f"{self.job} ended well, and its value could not be sent to the store: {reference['lost']}",
+                advice="Run it again; results of up to 4 MiB come with the log where the store does not take them.",
+                job=self.job,
+            ) from None
         meta = loaded.header["meta"]
         value = loaded.values if meta.get("kind") == "outputs" else loaded.values.get("value")
         return Decoded(value, loaded.indirect, meta, loaded.notes)
 
-    def failure(self, envelope: Envelope | None, said: str, exit_code: int | None = None) -> KonduktorError:
+    def failure(
+        self,
+        envelope: Envelope | None,
+        said: str,
+        exit_code: int | None = None,
+        node: int | None = None,
+        reason: str = "",
+    ) -> KonduktorError:
         """Make the error of a job, or of an item of a map, that failed."""
         reference = _reference(envelope.value) if envelope else None
         if envelope is None or reference is None or reference.get("codec") != "error":
-            code = envelope.exit if envelope and envelope.exit else exit_code
-            advice = f"Its output: %konduktor logs {self.job}"
-            return JobFailedError(f"{self.job} failed: {said}", advice=advice, job=self.job, exit_code=code)
+            # The record's is of the node that failed; the envelope is always node 0's.
+            code = exit_code if exit_code is not None or envelope is None else envelope.exit
+            advice = f"Its output: %konduktor logs {self.job}{f' --node {node}' if node else ''}"
+            error_type = _NOT_BEGUN.get(reason, JobFailedError)
+            return error_type(f"{self.job} failed: {said}", advice=advice, job=self.job, exit_code=code)
         try:
             document = json.loads(bytes(self.bytes_of(reference)))
         except (ValueError, UnicodeDecodeError):
             return JobFailedError(f"{self.job} failed: {said}", job=self.job, exit_code=envelope.exit)
         ename, evalue = str(document.get("ename", "")), str(document.get("evalue", ""))
-        if document.get("refused") in _REFUSALS:
-            error_type, advice = _REFUSALS[document["refused"]]
-            return error_type(f"{self.job} did not load what it was sent: {evalue}", advice=advice)
+        refused = document.get("refused")
+        if refused in _PREPARING:
+            step, reason = _PREPARING[refused]
+            where = f" on node {node}" if node else ""
+            message = f"{self.job} did not begin, {step}{where}: {evalue}\n{document.get('traceback', '')}".rstrip()
+            return _NOT_BEGUN[reason](message, job=self.job, exit_code=envelope.exit)
+        if refused in _REFUSALS:
+            refusal_type, advice = _REFUSALS[refused]
+            return refusal_type(f"{self.job} did not load what it was sent: {evalue}", advice=advice)
         item = document.get("item")
         error = RemoteError(
             f"{ename}: {evalue}" if evalue else ename,
@@ -231,13 +272,23 @@ class Decoder:
             ) from error
 
 
-_REFUSALS: dict[str, tuple[type[PayloadError], str]] = {
+_PREPARING = {
+    "setup": ("its setup failed", "SetupFailed"),
+    "packages": ("its packages could not be installed", "PackagesFailed"),
+}
+_NOT_BEGUN: dict[str, type[JobFailedError]] = {"SetupFailed": SetupError, "PackagesFailed": PackagesError}
+
+_REFUSALS: dict[str, tuple[type[KonduktorError], str]] = {
     "version": (
         VersionMismatchError,
         "Run it with an image of the same versions, or send plain values and no functions.",
     ),
-    "integrity": (IntegrityError, "Send it again; if this happens again, someone or something changes its files."),
+    "integrity": (
+        IntegrityError,
+        "Send it again; if this happens again, something changes its files, or has changed objects/ of the store.",
+    ),
     "format": (PayloadError, "Both sides need the same version of jupyter_konduktor."),
+    "store": (StoreError, "Submit it again; its pods must reach the store, at the address that is used here."),
 }
 
 

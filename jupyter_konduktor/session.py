@@ -6,20 +6,23 @@ import atexit
 import os
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
-from html import escape
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, overload
 
-from jupyter_konduktor import summary
+import jupyter_konduktor
+from jupyter_konduktor import requirements, summary
 from jupyter_konduktor.backends import get_backend
+from jupyter_konduktor.backends.protocol import Finding
 from jupyter_konduktor.config import Settings
+from jupyter_konduktor.errors import KonduktorError
 from jupyter_konduktor.group import JobGroup
 from jupyter_konduktor.job import Job
 from jupyter_konduktor.payload import Limits, Payload
-from jupyter_konduktor.state import JobRecord, QueueInfo
+from jupyter_konduktor.state import JobRecord, JobState, QueueInfo
 from jupyter_konduktor.task import Kind, Task
 from jupyter_konduktor.tracker import Tracker
 
@@ -30,16 +33,20 @@ _lock = threading.Lock()
 def tracker(settings: Settings | None = None) -> Tracker:
     """Give the tracker of the backend that the settings name; one for each backend and process."""
     settings = settings or Settings.load()
-    where = (settings.local_dir,) if settings.backend == "local" else (
-        settings.kubeconfig,
-        settings.context,
-        settings.namespace,
-    )  # fmt: skip
-    key = (os.getpid(), settings.backend, *where)
+    key = (os.getpid(), settings.backend, *(repr(getattr(settings, name)) for name in _BACKEND_SETTINGS))
     with _lock:
         if key not in _trackers:
             _trackers[key] = Tracker(get_backend(settings.backend, settings))
         return _trackers[key]
+
+
+_BACKEND_SETTINGS = [
+    *("local_dir", "local_gpus", "grace", "keep_days", "keep_bytes"),
+    *("kubeconfig", "context", "namespace", "store", "accelerators", "credentials", "pod_config"),
+    *("stuck_after", "on_stuck"),
+    *("package_index", "package_wheels", "package_cache"),
+]
+"""What a backend is made with; another value of one of them is another backend."""
 
 
 @atexit.register
@@ -53,9 +60,46 @@ def close() -> None:
         held.backend.close()
 
 
+def warm() -> None:
+    """Begin to load what the first job on a cluster needs, in a thread; once in a process, and nothing for local jobs.
+
+    The client of a cluster takes 0.3 to 0.5 s to import, and the runner 0.2 s to pack.
+    """
+    if not _warming:
+        _warming.append(threading.Thread(target=_load_cluster_client, name="konduktor-warm", daemon=True))
+        _warming[0].start()
+
+
+_warming: list[threading.Thread] = []
+
+
+def _load_cluster_client() -> None:
+    try:
+        if Settings.load().backend != "kubernetes":
+            _warming.clear()
+            return
+        from jupyter_konduktor.backends.kubernetes import backend  # noqa: F401
+        from jupyter_konduktor.backends.kubernetes.api import kubeconfig
+        from jupyter_konduktor.backends.kubernetes.sending import runtime
+
+        kubeconfig.preload()
+        runtime.runner_name()
+    except Exception:  # noqa: BLE001, S110 - whoever needs it meets the same error, and says so
+        pass
+
+
 def origin() -> dict[str, Any]:
-    """Say where this process is: kernel, notebook and cell, as far as the client told them."""
-    found: dict[str, Any] = {"pid": os.getpid(), "cwd": str(Path.cwd())}
+    """Say where this process is: kernel, notebook and cell, as far as the client told them.
+
+    Returns
+    -------
+    dict
+        ``pid``, ``cwd`` and ``version``, that of this package. ``jpy_session_name`` is the notebook's absolute path on
+        the disk of a Jupyter server that keeps files there, else its path below the server's root; it stays the name
+        of the notebook when its kernel was started first, also after a rename and a restart, so ``cell_id`` (the id of
+        the cell in the notebook's file) is what finds a notebook again. Only JupyterLab and Notebook give both.
+    """
+    found: dict[str, Any] = {"pid": os.getpid(), "cwd": str(Path.cwd()), "version": jupyter_konduktor.__version__}
     for name in ("JPY_SESSION_NAME", "JUPYTERHUB_USER"):
         if os.environ.get(name):
             found[name.lower()] = os.environ[name]
@@ -85,7 +129,8 @@ def say_once(note: str) -> None:
 def capture_options(settings: Settings, task: Task) -> dict[str, Any]:
     """Give the rules of a capture that the settings and the task decide (`jupyter_konduktor.payload.Rules`)."""
     limits = Limits(**{limit.name: getattr(settings, limit.name) for limit in fields(Limits)})
-    return {"limits": limits, "env": task.env, "allow_secrets": settings.allow_secrets}
+    sync = requirements.SYNC in task.packages
+    return {"limits": limits, "env": task.env, "allow_secrets": settings.allow_secrets, "sync": sync}
 
 
 _said: set[str] = set()
@@ -101,6 +146,11 @@ def submit(
     """Make a job and give its handle; if this raises, there is no job."""
     settings = settings or Settings.load()
     held = tracker(settings)
+    if payload is not None and requirements.SYNC in task.packages:
+        named = [name for name in task.packages if name != requirements.SYNC]
+        task = replace(task, packages=tuple(dict.fromkeys([*named, *payload.packages])))
+    for note in held.backend.review(task, payload) if payload is not None else ():
+        say_once(note)
     record = held.backend.submit(task, payload, key=uuid.uuid4().hex, origin=origin)
     held.put(record)
     return Job(record.name, held, settings)
@@ -109,10 +159,13 @@ def submit(
 def make_task(kind: Kind, options: Mapping[str, Any], settings: Settings) -> Task:
     """Make a task from the options of a call, and from the settings where the call says nothing.
 
-    The environment variables of both are merged, the call's winning.
+    The environment variables of both are merged, the call's winning; a file of requirements adds to the packages.
     """
     asked = {key: getattr(settings, key) for key in _TASK_SETTINGS}
     asked.update({key: value for key, value in options.items() if value is not None})
+    file = asked.pop("requirements")
+    if file is not None:
+        asked["packages"] = (*requirements.parse(asked["packages"] or ()), *requirements.read(file))
     asked["env"] = {**settings.env, **Task.create(kind="function", env=options.get("env")).env}
     return Task.create(kind=kind, **asked)
 
@@ -128,6 +181,8 @@ _TASK_SETTINGS = [
     "timeout",
     "max_restarts",
     "packages",
+    "requirements",
+    "setup",
 ]
 
 
@@ -137,7 +192,8 @@ def launch(task: Task) -> Job:
     Parameters
     ----------
     task : Task
-        ``Task.create(command=["python", "train.py"], gpus=1)``.
+        ``Task.create(command=["python", "train.py"], gpus=1)``; where it names no image, queue or priority, those of
+        the settings hold.
 
     Returns
     -------
@@ -145,20 +201,43 @@ def launch(task: Task) -> Job:
         At once; its result is what the script writes to ``$KONDUKTOR_OUTPUT_DIR/result.json``.
     """
     settings = Settings.load()
-    held = tracker(settings)
-    held.backend.check(task)
-    return submit(task, settings=settings)
+    mine = {key: getattr(settings, key) for key in ("image", "queue", "priority") if getattr(task, key) is None}
+    task = replace(task, **mine)
+    for note in tracker(settings).backend.check(task):
+        say_once(note)
+    return submit(task, settings=settings, origin=origin())
 
 
 def attach(name: str) -> Job | JobGroup:
     """Give the handle of a job by its name, whoever submitted it and whenever.
+
+    It is looked for where the settings say that jobs run, then where this process has sent others, then on this
+    machine.
 
     Raises
     ------
     JobNotFoundError
     """
     settings = Settings.load()
-    return _handle(tracker(settings).put(tracker(settings).backend.get(str(name))), settings)
+    try:
+        return _attached(str(name), settings)
+    except KonduktorError:
+        for backend in _elsewhere(settings):
+            try:
+                return _attached(str(name), Settings.load({"backend": backend}))
+            except KonduktorError:
+                continue  # what is told is of the place that the settings name
+        raise
+
+
+def _attached(name: str, settings: Settings) -> Job | JobGroup:
+    return _handle(tracker(settings).put(tracker(settings).backend.get(name)), settings)
+
+
+def _elsewhere(settings: Settings) -> list[str]:
+    """List the other backends in which a job of this user may be."""
+    used = [key[1] for key in _trackers if key[0] == os.getpid()]
+    return [name for name in dict.fromkeys([*used, "local"]) if name != settings.backend]
 
 
 def restore(name: str, backend: str) -> Job:
@@ -228,23 +307,18 @@ class QueueList(Sequence[QueueInfo]):
     def __len__(self) -> int:
         return len(self._queues)
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = [("queue", "running", "waiting", "in use", "note")]
+    def _table(self) -> summary.Table:
+        rows = []
         for queue in self._queues:
             use = ", ".join(_use(name, *amount) for name, amount in queue.resources.items())
             rows.append((queue.name, str(queue.running), str(queue.pending), use, queue.message))
-        return rows
+        return summary.Table(("queue", "running", "waiting", "in use", "note"), rows)
 
     def __repr__(self) -> str:
-        rows = self._rows()
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
+        return repr(self._table())
 
     def _repr_html_(self) -> str:
-        head, *body = self._rows()
-        cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-        lines = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in body)
-        return f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table>"
+        return self._table()._repr_html_()
 
 
 def _use(name: str, used: float, total: float | None) -> str:
@@ -256,3 +330,83 @@ def _use(name: str, used: float, total: float | None) -> str:
 def queues() -> QueueList:
     """List the queues that a task may name, with their use."""
     return QueueList(tracker().backend.queues())
+
+
+def examine(settings: Settings, *, job: bool = True) -> Iterator[Finding]:
+    """Look at everything that jobs need, each finding as it comes; then run a small job, which is the only proof.
+
+    Parameters
+    ----------
+    settings : Settings
+    job : bool, default True
+        Whether to run it.
+    """
+    here = f"{sys.version.split()[0]} at {sys.executable}, jupyter_konduktor {jupyter_konduktor.__version__}"
+    yield Finding("python", True, here)
+    chosen = f"{settings.backend} ({settings.source('backend')})"
+    try:
+        backend = tracker(settings).backend
+    except KonduktorError as error:
+        yield Finding("backend", False, f"{chosen}: {error.message}", error.advice)
+        return
+    yield Finding("backend", True, chosen)
+    sound = True
+    for found in backend.examine():
+        sound = sound and (found.ok is not False or found.what != _VITAL)
+        yield found
+    if job and sound:
+        yield _small_job(settings)
+
+
+_VITAL = "server"
+"""What must be sound for a small job to prove more than is known already."""
+
+PROOF_SECONDS = {"local": 30.0, "kubernetes": 120.0}
+"""How long the doctor waits for its job; on a cluster an image may have to be brought to a node first."""
+
+
+def _small_job(settings: Settings) -> Finding:
+    what = "a small job"
+    local = settings.backend == "local"
+    if not local and not settings.image:
+        return Finding(what, None, "not sent: no image is set", 'Set image, as in image = "python:3.12".')
+    task = Task.create(
+        name="doctor",
+        command=[sys.executable if local else "python3", "-c", "print('ok')"],
+        **({} if local else {key: getattr(settings, key) for key in ("image", "queue", "priority")}),
+    )
+    held, started = tracker(settings), time.monotonic()
+    try:
+        held.backend.check(task)
+        job = submit(task, settings=settings)
+    except KonduktorError as error:
+        return Finding(what, False, error.message, error.advice)
+    try:
+        record = held.wait(job.name, lambda r: r.ends_wait, PROOF_SECONDS[settings.backend])
+        if record is None:
+            record = job.record
+            late = f"{summary.status(record)}, and was cancelled ({job})"
+            return Finding(what, None, late, _LATE.get(record.state, ""))
+        took = summary.seconds(time.monotonic() - started)
+        if record.state is JobState.SUCCEEDED:
+            return Finding(what, True, f"succeeded in {took} ({job})")
+        return Finding(what, False, f"{summary.status(record)} ({job})", f"Its output: %konduktor logs {job}")
+    except KonduktorError as error:
+        return Finding(what, False, error.message, error.advice)
+    finally:
+        _end(job)
+
+
+_LATE = {
+    JobState.QUEUED: "Jobs can be sent, and wait for their turn: look at the queues.",
+    JobState.STARTING: "A large image takes minutes to reach a node the first time.",
+}
+
+
+def _end(job: Job) -> None:
+    """See that a job of the doctor's own does not stay in a queue."""
+    try:
+        if not job.done():
+            job.cancel()
+    except KonduktorError:
+        pass  # the finding has said what is wrong

@@ -94,6 +94,8 @@ class JobRecord:
         Where it was submitted from: kernel, notebook, cell (`Origin` keys are free, absence does no harm).
     recorded : bool
         Whether this user submitted it from this machine, so that its pickled result may be loaded.
+    stuck : bool
+        It has not started for so long that nobody should wait for it, though it may start yet.
     version : int
         Grows with every change of the record; of two records of one uid the greater is newer.
     """
@@ -116,7 +118,13 @@ class JobRecord:
     spec: Mapping[str, Any] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
     recorded: bool = False
+    stuck: bool = False
     version: int = 0
+
+    @property
+    def ends_wait(self) -> bool:
+        """Whether waiting for the job ends here: it is final, held until someone resumes it, or stuck."""
+        return self.stuck or self.state.ends_wait
 
     @property
     def started(self) -> float | None:
@@ -128,6 +136,10 @@ class JobRecord:
     def finished(self) -> float | None:
         """When it came to its final state, in seconds since the epoch."""
         return self.history[-1].time if self.state.final and self.history else None
+
+
+Use = tuple[float, float | None]
+"""How much is used of a resource, and how much there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +155,13 @@ class QueueInfo:
         ``cpu`` in cores, ``memory`` in bytes, ``gpu`` in devices; a total of None is not known.
     message : str
         Why it takes no jobs, empty if it does.
+    flavors : mapping of str to mapping of str to (used, total)
+        The same as ``resources`` for each flavor (a kind of node, in Kueue's word); empty where there are none.
     """
 
     name: str
     running: int = 0
     pending: int = 0
-    resources: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
+    resources: Mapping[str, Use] = field(default_factory=dict)
     message: str = ""
+    flavors: Mapping[str, Mapping[str, Use]] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from jupyter_konduktor import requirements
 from jupyter_konduktor.errors import InvalidTaskError
 
 Kind = Literal["cell", "function", "map", "command"]
@@ -23,11 +24,15 @@ ACCELERATORS = (
 MAX_NAME = 36
 """Longest name of a task. A pod is named ``<name>-<5>-workers-0-<index>-<5>`` and JobSet allows 63 characters."""
 
+LAUNCHERS = ("torchrun",)
+
 MAX_NODES = 9_999
+MAX_PATH = 4_096
 MAX_GPUS = 999_999_999
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _KUBERNETES_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 # docker.io/distribution/reference: host[:port]/path[:tag][@digest], lower-case path.
 _IMAGE = re.compile(
@@ -95,9 +100,12 @@ class Task:
     image, queue, priority : str, optional
     env : mapping of str to str
     secrets : mapping of str to str
-        Environment name to ``secret/key``; an empty string takes the name from where the backend keeps secrets.
+        Environment name, or absolute path of a file (``~/`` is the job's home), to ``secret/key``; an empty string
+        takes an environment name from where the backend keeps secrets.
     packages : sequence of str
-        Requirements in pip's spelling.
+        Requirements in pip's spelling, installed for the job; ``sync`` stands for what its code imports.
+    setup : sequence of str
+        Shell commands that each node runs before that.
     workdir : str, optional
     volumes : mapping of str to str
         Claim to the path it is mounted at.
@@ -108,6 +116,8 @@ class Task:
         What to run in place of a payload.
     items : int, default 0
         How many items a map has.
+    launcher : str, optional
+        ``"torchrun"`` runs it under torchrun on every node, one process for each GPU.
     """
 
     kind: Kind = "command"
@@ -119,12 +129,14 @@ class Task:
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
     workdir: str | None = None
     volumes: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None
     max_restarts: int = 0
     command: tuple[str, ...] | None = None
     items: int = 0
+    launcher: str | None = None
 
     @classmethod
     def create(
@@ -161,13 +173,15 @@ class Task:
             "priority": lambda v: _parse_label("priority", str(v)),
             "env": _parse_env,
             "secrets": _parse_secrets,
-            "packages": _parse_packages,
+            "packages": requirements.parse,
+            "setup": _parse_setup,
             "workdir": lambda v: _parse_text("workdir", v),
             "volumes": _parse_volumes,
             "timeout": parse_timeout,
             "max_restarts": lambda v: _parse_int("max_restarts", v, 0, 1000),
             "command": _parse_command,
             "items": lambda v: _parse_int("items", v, 0, 10_000_000),
+            "launcher": _parse_launcher,
         }
         values = {key: parsers[key](value) if key in parsers else value for key, value in given.items()}
         task = cls(resources=resources, **values)
@@ -177,6 +191,20 @@ class Task:
                 advice='Give command=["python", "train.py"], or a cell or function.',
                 field="command",
                 value=task.command,
+            )
+        if task.command is not None and requirements.SYNC in task.packages:
+            raise InvalidTaskError(
+                f"packages: {requirements.SYNC} looks at what a cell or function imports, and this is a command",
+                advice="Name its packages, or a file of them with requirements.",
+                field="packages",
+                value=requirements.SYNC,
+            )
+        if task.launcher and task.kind == "map":
+            raise InvalidTaskError(
+                f"launcher: the items of a map are not run by {task.launcher}",
+                advice="Call the function once for each item, or leave the launcher out.",
+                field="launcher",
+                value=task.launcher,
             )
         return task
 
@@ -205,7 +233,7 @@ class Task:
         if r.get("gpus"):
             r["gpus"] = Gpus(**r["gpus"])
         values["resources"] = Resources(**r)
-        for key in ("packages", "command"):
+        for key in ("packages", "setup", "command"):
             if values.get(key) is not None:
                 values[key] = tuple(values[key])
         return cls(**values)
@@ -380,23 +408,29 @@ def _parse_env(value: Any) -> dict[str, str]:
 
 
 def _parse_secrets(value: Any) -> dict[str, str]:
-    allowed = "secret is NAME or NAME=secret/key"
+    allowed = "secret is NAME, NAME=secret/key or /path=secret/key"
     found = _parse_pairs("secrets", value, allowed)
     for key, target in found.items():
-        secret, slash, entry = target.partition("/")
-        if not _ENV_NAME.fullmatch(key) or (target and not (_KUBERNETES_NAME.fullmatch(secret) and slash and entry)):
+        secret, _, entry = target.partition("/")
+        is_file = key.startswith(("/", "~/")) and len(key) <= MAX_PATH and bool(target)
+        sound = not target or (_KUBERNETES_NAME.fullmatch(secret) and _SECRET_KEY.fullmatch(entry))
+        if not (is_file or _ENV_NAME.fullmatch(key)) or not sound:
             raise _invalid("secrets", f"{key}={target}" if target else key, allowed)
     return found
 
 
-def _parse_packages(value: Any) -> tuple[str, ...]:
-    items = value.split() if isinstance(value, str) else list(value)
-    for item in items:
-        if not isinstance(item, str) or not re.fullmatch(
-            r"[A-Za-z0-9][^\s;|&`$()]*(\s*;\s*[a-z_]+\s*(==|!=|[<>]=?|in)[^;|&`$]*)?", item
-        ):
-            raise _invalid("packages", item, "a package is a requirement in pip's spelling, such as torch>=2.4")
-    return tuple(items)
+def _parse_setup(value: Any) -> tuple[str, ...]:
+    commands = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (None,)
+    for command in commands:
+        if not isinstance(command, str) or not command.strip() or "\0" in command:
+            raise _invalid("setup", command, "setup is a shell command, or a list of them")
+    return commands
+
+
+def _parse_launcher(value: Any) -> str:
+    if value not in LAUNCHERS:
+        raise _invalid("launcher", value, f"launcher is {' or '.join(LAUNCHERS)}")
+    return str(value)
 
 
 def _parse_volumes(value: Any) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from jupyter_konduktor.backends.protocol import Backend, Event, JobGone, Watch
+from jupyter_konduktor.backends.protocol import Backend, Event, JobGone, LogGrew, Reach, Watch
 from jupyter_konduktor.errors import JobLostError, JobNotFoundError
 from jupyter_konduktor.state import JobRecord
 
@@ -17,10 +17,18 @@ TICK = 0.2
 
 
 class Tracker:
-    """The latest record of each job of a backend, kept up to date by one watch that starts when it is first needed."""
+    """The latest record of each job of a backend, kept up to date by one watch that starts when it is first needed.
+
+    Attributes
+    ----------
+    backend : Backend
+    reach : Reach
+        Whether the backend can be seen at present.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.reach = Reach(None)
         self._changed = threading.Condition()
         self._starting = threading.Lock()
         self._records: dict[str, JobRecord] = {}
@@ -54,8 +62,10 @@ class Tracker:
                 self._unsure.discard(event.name)
             elif isinstance(event, JobGone):
                 self._forget(event)
-            else:
+            elif isinstance(event, LogGrew):
                 self._grown[event.name] += 1
+            else:
+                self.reach = event
             self._changed.notify_all()
             listeners = list(self._listeners.values())
         for listener in listeners:

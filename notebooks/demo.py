@@ -29,6 +29,7 @@ def main(source: Path, target: Path) -> int:
     if not values:
         print(f"{source} has no cell tagged `values`: there would be nothing to print", file=sys.stderr)
         return 1
+    os.environ["JUPYTER_KONDUKTOR_BACKEND"] = "local"  # whatever a shell that is set up for a cluster says
     place = {"metadata": {"path": str(source.parent)}}
     client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,8 @@ def main(source: Path, target: Path) -> int:
         nbformat.write(notebook, target)
     print(f"\nThe values that came back into the kernel, after {time.monotonic() - started:.1f} s:\n")
     print("\n\n".join(shown(cell) for cell in values))
-    print(f"\nThe executed notebook: {os.path.relpath(target)}   (`make lab` opens the notebooks)")
+    print(f"\nThe executed notebook: {os.path.relpath(target)}")
+    print("See the same thing in JupyterLab, with the jobs in its sidebar: make lab")
     return 0
 
 

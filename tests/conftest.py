@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.testbed import fixtures, places
+
 PRIVATE_DIRECTORIES = {
     "HOME": "home",
     "IPYTHONDIR": "ipython",
@@ -27,6 +29,8 @@ PRIVATE_DIRECTORIES = {
     "XDG_RUNTIME_DIR": "run",
     "XDG_STATE_HOME": "state",
 }
+# What would lead a test somewhere else than to this machine.
+FOREIGN = ("KONDUKTOR_", "JUPYTER_KONDUKTOR_", "JUPYTERHUB_", "KUBECONFIG", "AWS_")
 LEFT_BEHIND = pytest.StashKey[list[str]]()
 
 
@@ -49,6 +53,7 @@ def _can_mount() -> bool:
 # What a test may need and a machine may lack, though it could have it: as root, from apt or from PyPI.
 # `program:NAME` and `module:NAME` need no entry here.
 THINGS: dict[str, Callable[[], bool]] = {
+    "cluster": lambda: "KONDUKTOR_TEST_KUBECONFIG" in os.environ or places.able(),
     "memory group": _can_limit_memory,
     "linux": lambda: sys.platform == "linux",
     "mount": _can_mount,
@@ -67,18 +72,49 @@ def _has(thing: str) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give the session, and with it every kernel and job that it starts, a home of its own."""
+    config.pluginmanager.register(fixtures, "cluster")
     place = Path(tempfile.mkdtemp(prefix="jk-"))  # short: paths of sockets end at 107 bytes
     # The font list of matplotlib takes seconds to make and holds nothing of a person's.
     os.environ["MPLCONFIGDIR"] = str(config.rootpath / "build" / "matplotlib")
     # The Pythons of a person's pyenv stay where they are, and its shims ask for them.
     if (pyenv := Path.home() / ".pyenv").is_dir():
         os.environ.setdefault("PYENV_ROOT", str(pyenv))
+    # What the test cluster is built of is kept for good, and the cluster may be another than the one it would build.
+    os.environ.setdefault("KONDUKTOR_TEST_HOME", str(Path.home()))
+    os.environ.setdefault("KONDUKTOR_TEST_CACHE", os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"))
+    if image := os.environ.get("KONDUKTOR_IMAGE"):
+        os.environ.setdefault("KONDUKTOR_TEST_IMAGE", image)
     for variable, folder in PRIVATE_DIRECTORIES.items():
         (place / folder).mkdir(mode=0o700, parents=True)
         os.environ[variable] = str(place / folder)
-    for variable in [name for name in os.environ if name.startswith(("KONDUKTOR_", "JUPYTERHUB_"))]:
-        del os.environ[variable]
+    for variable in [name for name in os.environ if name.startswith(FOREIGN)]:
+        if not variable.startswith("KONDUKTOR_TEST_"):
+            del os.environ[variable]
     config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mix the files: several browsers at once are too much for two cores, and the cluster's tests mostly wait.
+
+    The order is what the processes of a run take their files by (`--no-loadscope-reorder`); the slow ones do not come
+    last.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    kinds: dict[str, list[Path]] = {"browser": [], "cluster": [], "other": []}
+    for path, found in files.items():
+        kind = (
+            "browser" if "browser" in path.parts else "cluster" if any(map(fixtures.uses_cluster, found)) else "other"
+        )
+        kinds[kind].append(path)
+    place = {
+        path: (number + 0.5) / len(paths) * (1.0 if kind == "other" else 0.85)
+        for kind, paths in kinds.items()
+        for number, path in enumerate(paths)
+    }
+    items.sort(key=lambda item: place[item.path])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

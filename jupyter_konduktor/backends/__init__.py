@@ -7,7 +7,7 @@ if TYPE_CHECKING:  # the supervisor of a local job comes through here and has no
     from jupyter_konduktor.backends.protocol import Backend
     from jupyter_konduktor.config import Settings
 
-NAMES = ("local",)
+NAMES = ("local", "kubernetes")
 
 
 def get_backend(name: str, settings: Settings) -> Backend:
@@ -22,6 +22,10 @@ def get_backend(name: str, settings: Settings) -> Backend:
         from jupyter_konduktor.backends.local.backend import LocalBackend
 
         return LocalBackend.from_settings(settings)
+    if name == "kubernetes":
+        from jupyter_konduktor.backends.kubernetes.backend import KubernetesBackend
+
+        return KubernetesBackend(settings)
     from jupyter_konduktor.errors import ConfigError
 
     raise ConfigError(f"there is no backend {name!r}", advice=f"Backends: {', '.join(NAMES)}.")

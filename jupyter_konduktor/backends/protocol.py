@@ -5,7 +5,7 @@ The contract suite (``tests/contract``) is written against this page and runs ov
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,7 +33,44 @@ class JobGone:
     uid: str
 
 
-Event = JobRecord | LogGrew | JobGone
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Whether the backend can be seen: what was told of its jobs before stands, and may be old.
+
+    Attributes
+    ----------
+    since : float or None
+        When it was lost, in seconds since the epoch; None if it is there again.
+    message : str
+        Why it cannot be seen.
+    """
+
+    since: float | None
+    message: str = ""
+
+
+Event = JobRecord | LogGrew | JobGone | Reach
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that the doctor looked at.
+
+    Attributes
+    ----------
+    what : str
+    ok : bool or None
+        None where it could not be found out, or is only told.
+    found : str
+        How it is.
+    advice : str
+        What to do, empty where nothing is to be done.
+    """
+
+    what: str
+    ok: bool | None
+    found: str
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +91,27 @@ class LogChunk:
     ended: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was removed from a store, or would be.
+
+    Attributes
+    ----------
+    place : str
+        The store's address.
+    jobs : int
+        Jobs whose results were among it.
+    objects : int
+        All objects.
+    bytes : int
+    """
+
+    place: str
+    jobs: int
+    objects: int
+    bytes: int
+
+
 class Watch(Protocol):
     """A running watch."""
 
@@ -71,6 +129,13 @@ class Backend(Protocol):
     def name(self) -> str:
         """The name of the backend in settings and records."""
 
+    @property
+    def place(self) -> str:
+        """Where its jobs run, for a person."""
+
+    def owns(self, record: JobRecord) -> bool:
+        """Whether the user of this process submitted the job."""
+
     def check(self, task: Task) -> list[str]:
         """Refuse a task that can never run here, before anything is created.
 
@@ -79,6 +144,9 @@ class Backend(Protocol):
         list of str
             One-line notes on what is accepted but has no effect here.
         """
+
+    def review(self, task: Task, payload: Payload) -> list[str]:
+        """Give one-line notes on what may go wrong with what is to be sent, as far as that is known before it runs."""
 
     def submit(
         self, task: Task, payload: Payload | None, *, key: str, origin: Mapping[str, Any] | None = None
@@ -142,8 +210,14 @@ class Backend(Protocol):
     def resume(self, name: str) -> None:
         """Queue a held job again."""
 
+    def examine(self) -> Iterator[Finding]:
+        """Look at everything that a job needs here, one thing after the other; never raises for what it finds."""
+
     def collect_garbage(self, *, dry_run: bool = False) -> tuple[int, int]:
         """Remove finished jobs beyond the retention; returns (jobs, bytes) removed or, dry, removable."""
+
+    def collect_stored(self, *, dry_run: bool = False) -> Stored | None:
+        """Remove what is old in the store that is set; None where none is used."""
 
     def close(self) -> None:
         """End watches and release what this process holds; jobs go on."""

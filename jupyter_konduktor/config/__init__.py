@@ -17,6 +17,7 @@ Files are read when settings are asked for, never at import.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -24,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jupyter_konduktor import requirements as _requirements
 from jupyter_konduktor.config import parse, places
 from jupyter_konduktor.config.parse import suggest
 from jupyter_konduktor.config.places import Raw
@@ -69,7 +71,18 @@ class Settings:
     timeout: str | float | None = _task_key("timeout", None, "longest time the job may run: 90, 90s, 2h")
     max_restarts: str | int | None = _task_key("max_restarts", None, "how often the job starts again after it failed")
     env: Mapping[str, str] = _key({}, parse.environment, "environment variables of the job: NAME=VALUE", adds=True)
-    packages: str | Sequence[str] | None = _task_key("packages", None, "packages that pip installs in the job")
+    packages: str | Sequence[str] | None = _task_key(
+        "packages", None, "packages that are installed in the job; sync is what the code imports"
+    )
+    requirements: str | None = _key(None, parse.path, "file of packages that are installed in the job")
+    setup: str | Sequence[str] | None = _task_key("setup", None, "shell commands that run in the job before its code")
+    package_index: tuple[str, ...] = _key(
+        (), _requirements.parse_index, "package indexes the job installs from, the main one first; none: only wheels"
+    )
+    package_wheels: tuple[str, ...] = _key(
+        (), _requirements.parse_wheels, "folders where the job runs, or pages, with wheels to install from"
+    )
+    package_cache: str | None = _key(None, parse.text, "folder where the job runs in which its installer keeps wheels")
     local_dir: str | None = _key(None, parse.path, "where the local backend keeps its jobs")
     local_gpus: str = _key("error", parse.choice("error", "ignore"), "GPUs that this machine lacks: error or ignore")
     on_interrupt: str = _key("keep", parse.choice("keep", "cancel"), "what an interrupt of the wait does to the job")
@@ -91,10 +104,13 @@ class Settings:
     namespace: str | None = _key(None, parse.text, "namespace on the cluster")
     kubeconfig: str | None = _key(None, parse.path, "kubeconfig file")
     store: str | None = _key(
-        None, parse.text, "where large payloads and results are kept: s3://..., gs://..., a folder"
+        None, parse.text, "where large inputs and results are kept: s3://..., gs://..., az://..., a folder"
     )
     accelerators: Mapping[str, Any] = _key(
         {}, parse.mapping, "resource key, nodeSelector and tolerations for each kind of GPU"
+    )
+    credentials: Mapping[str, Any] = _key(
+        {}, parse.mapping, "Secrets with the files of a cloud's credentials: aws, gcloud"
     )
     pod_config: Mapping[str, Any] = _key({}, parse.mapping, "pod fields merged into every job on the cluster")
     stuck_after: float = _key(
@@ -134,7 +150,7 @@ class Settings:
         layers = [
             {name: Raw(value, CALL) for name, value in (call or {}).items()},
             places.file(Path(file).expanduser(), KEYS) if file is not None else {},
-            {name: Raw(value, "%config") for name, value in _session.items()},
+            _session,
             places.environment(environ, KEYS),
             places.project(Path.cwd() if cwd is None else Path(cwd)),
             places.user(environ, KEYS),
@@ -152,6 +168,12 @@ class Settings:
                 values[name], sources[name] = value, source
         return cls(**values, sources=sources)
 
+    @property
+    def installer(self) -> dict[str, Any]:
+        """Where the packages of a job come from, as its runner is told."""
+        found = {"index": self.package_index, "wheels": self.package_wheels, "cache": self.package_cache}
+        return {key: value for key, value in found.items() if value}
+
     def source(self, key: str) -> str:
         """Say where the value of a key came from."""
         return self.sources.get(key, DEFAULT)
@@ -166,6 +188,8 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, dict) and name == "env":
                 shown = ", ".join(f"{variable}=..." for variable in value)
+            elif isinstance(value, dict) and value:
+                shown = json.dumps(value, default=str)  # as the variable and %config take it
             elif isinstance(value, tuple | list):
                 shown = ", ".join(value)
             elif isinstance(value, bool):
@@ -189,16 +213,17 @@ class Key(NamedTuple):
 
 KEYS = {item.name: Key(item.name, **item.metadata) for item in fields(Settings) if item.metadata}
 
-_session: dict[str, Any] = {}
+_session: dict[str, Raw] = {}
 
 
-def set_session(key: str, value: object) -> None:
+def set_session(key: str, value: object, source: str = "%config") -> None:
     """Set a key for this process, as ``%config`` does; None takes it back."""
     if value is None:
         _session.pop(key, None)
     else:
-        parse_value(key, Raw(value, "%config"))
-        _session[key] = value
+        raw = Raw(value, source)
+        parse_value(key, raw)
+        _session[key] = raw
 
 
 def parse_value(key: str, raw: Raw) -> Any:

@@ -38,6 +38,9 @@ def unload(shell: Any) -> None:
     for table in shell.magics_manager.magics.values():
         table.pop("konduktor", None)
     shell.magics_manager.registry.pop(type(magics).__name__, None)
+    live = sys.modules.get("jupyter_konduktor.widgets.live")
+    if live is not None:  # else nothing was shown
+        live.LOOP.close()
     session = sys.modules.get("jupyter_konduktor.session")
     if session is not None:  # else nothing was sent and nothing is watched
         session.close()
@@ -47,7 +50,7 @@ def help_without_body(lines: list[str]) -> list[str]:
     """Let ``%%konduktor --help`` work with no cell below it, where IPython would ask for a body."""
     words = lines[0].split() if lines else []
     if len(words) == 2 and words[0] == "%%konduktor" and words[1] in _HELP_ALONE and not "".join(lines[1:]).strip():
-        return ["%konduktor help\n"]
+        return ["%konduktor help %%konduktor\n"]
     return lines
 
 

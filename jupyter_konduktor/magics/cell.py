@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,10 +16,11 @@ from jupyter_konduktor.errors import ConfigError, InvalidTaskError, KonduktorErr
 from jupyter_konduktor.job import Job
 from jupyter_konduktor.magics.history import History, cell_numbers, remember
 from jupyter_konduktor.magics.options import Parsed, cell_help, parse_cell
-from jupyter_konduktor.magics.output import Output, ended, show
+from jupyter_konduktor.magics.output import Output, show
 from jupyter_konduktor.magics.source import future_features, python_code
 from jupyter_konduktor.result import Decoded
 from jupyter_konduktor.state import JobRecord
+from jupyter_konduktor.summary import ended
 from jupyter_konduktor.task import name_from
 
 MAX_NAMES = 20
@@ -49,6 +49,7 @@ def run_cell(shell: Any, history: History, line: str, body: str) -> Job | None:
             number=number,
             transform=shell.transform_cell,
             future=future_features(shell),
+            imported=history.imported,
             **{**session.capture_options(settings, task), "cells": cell_numbers(shell), "changed": history.changed()},
         )
     if "dry_run" in parsed.values:
@@ -60,6 +61,7 @@ def run_cell(shell: Any, history: History, line: str, body: str) -> Job | None:
         session.say(warning)
     origin = {**origin, "payload": captured.identity}
     job = session.submit(task, captured, settings=settings, origin=origin)
+    history.sent(code)
     remember(shell, captured.pack.header["meta"]["cell"]["filename"], source, number)
     if "detach" in parsed.values:
         return job
@@ -112,11 +114,6 @@ def refusals() -> Iterator[None]:
 def _settings(parsed: Parsed) -> dict[str, Any]:
     """Take the options that are settings as well."""
     options = {**parsed.values, "allow_secrets": parsed.values.get("allow_secret")}
-    if "packages" in options:
-        # A comma also stands within a requirement (torch>=2,<3 or ray[data,tune]).
-        options["packages"] = [
-            item for text in options["packages"] for item in re.split(r"[\s,]+(?=[A-Za-z])(?![^\[]*\])", text.strip())
-        ]
     return {key: value for key, value in options.items() if key in KEYS}
 
 
@@ -128,13 +125,14 @@ def _task_options(parsed: Parsed, origin: Mapping[str, Any]) -> dict[str, Any]:
         "secrets": given.get("secret"),
         "volumes": given.get("volume"),
         "workdir": given.get("workdir"),
+        "launcher": given.get("launcher"),
     }
 
 
 def _twin(job: Job, identity: str, settings: Settings) -> str:
     """Find another job of the same cell with the same values that has not ended."""
     records: Iterable[JobRecord] = session.tracker(settings).backend.list()
-    same = (r for r in records if r.origin.get("payload") == identity and r.name != job and not r.state.ends_wait)
+    same = (r for r in records if r.origin.get("payload") == identity and r.name != job and not r.ends_wait)
     return next((record.name for record in same), "")
 
 

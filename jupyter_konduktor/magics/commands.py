@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from IPython.core.error import UsageError
 
-from jupyter_konduktor import session
-from jupyter_konduktor.config import KEYS, Settings
-from jupyter_konduktor.config.parse import suggest
-from jupyter_konduktor.errors import KonduktorError
+from jupyter_konduktor import session, summary
+from jupyter_konduktor.config import Settings
 from jupyter_konduktor.group import JobGroup
 from jupyter_konduktor.job import Job
 from jupyter_konduktor.magics.cell import deliver, refusals
 from jupyter_konduktor.magics.options import Parsed, cell_help, command_help, parse_command
 from jupyter_konduktor.magics.output import Output, show
 from jupyter_konduktor.magics.screen import Screen
-from jupyter_konduktor.magics.table import Table
-from jupyter_konduktor.summary import seconds
-from jupyter_konduktor.task import Task
-
-DOCTOR_TIMEOUT = 30.0
-"""Seconds that the doctor waits for its job."""
+from jupyter_konduktor.widgets.front_end import in_place, publish
 
 
 def run_command(shell: Any, line: str) -> Any:
@@ -70,11 +62,7 @@ def _logs(shell: Any, parsed: Parsed, settings: Settings) -> None:
 
 
 def _events(shell: Any, parsed: Parsed, settings: Settings) -> None:
-    rows = [
-        (time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(e.time)), str(e.attempt), str(e.state), e.reason, e.message)
-        for e in _job(parsed.arguments[0]).events()
-    ]
-    show(Table(("time", "attempt", "state", "reason", "message"), rows))
+    show(summary.events(_job(parsed.arguments[0]).events()))
 
 
 def _result(shell: Any, parsed: Parsed, settings: Settings) -> Any:
@@ -87,12 +75,12 @@ def _result(shell: Any, parsed: Parsed, settings: Settings) -> Any:
 
 def _attach(shell: Any, parsed: Parsed, settings: Settings) -> Any:
     handle = session.attach(parsed.arguments[0])
-    job = handle.job if isinstance(handle, JobGroup) else handle
-    output = Output(job, quiet=settings.quiet)
+    output = Output(handle, quiet=settings.quiet)
     output.run()
-    return handle.result() if isinstance(handle, JobGroup) else deliver(
-        shell, job, output, trust="trust" in parsed.values
-    )  # fmt: skip
+    if isinstance(handle, JobGroup):
+        output.close(summary.ended(handle.job.record) if output.status.shown else "")
+        return handle.result()
+    return deliver(shell, handle, output, trust="trust" in parsed.values)
 
 
 def _each(verb: str, doing: str) -> Callable[[Any, Parsed, Settings], None]:
@@ -103,7 +91,7 @@ def _each(verb: str, doing: str) -> Callable[[Any, Parsed, Settings], None]:
         for job in jobs:
             before = job.state
             if before.final:
-                print(f"konduktor: {job} has already {before.lower()}")
+                print(f"konduktor: {job} has ended already: {before.lower()}")
                 continue
             getattr(job, verb)()
             print(f"konduktor: {job} {doing}")
@@ -116,44 +104,41 @@ def _queues(shell: Any, parsed: Parsed, settings: Settings) -> None:
 
 
 def _config(shell: Any, parsed: Parsed, settings: Settings) -> None:
-    rows = settings.explain()
-    if parsed.arguments:
-        wanted = parsed.arguments[0].replace("-", "_")
-        if wanted not in KEYS:
-            raise UsageError(f"{wanted} is not a setting{suggest(wanted, KEYS)}")
-        rows = [row for row in rows if row[0] == wanted]
-    show(Table(("setting", "value", "from", "what it is"), [(*row, KEYS[row[0]].help) for row in rows]))
+    with refusals():
+        show(summary.settings_table(settings, *parsed.arguments))
 
 
 def _doctor(shell: Any, parsed: Parsed, settings: Settings) -> None:
-    """Say what is here, then send one small job and wait for it: that is the only proof."""
-    rows = [
-        ("python", f"{sys.version.split()[0]} at {sys.executable}"),
-        ("backend", f"{settings.backend} ({settings.source('backend')})"),
-    ]
-    try:
-        kept = session.jobs()
-        rows.append(("jobs", f"{len(kept)} kept, {sum(not job.done() for job in kept)} not ended"))
-        rows += [
-            ("queue", f"{queue.name}: {queue.running} running, {queue.pending} waiting") for queue in session.queues()
-        ]
-        started = time.monotonic()
-        job = session.launch(Task.create(name="doctor", command=[sys.executable, "-c", "print('ok')"]))
-        outcome = job.wait(DOCTOR_TIMEOUT)
-        rows.append(("a small job", f"{outcome} in {seconds(time.monotonic() - started)} ({job})"))
-    except KonduktorError as error:
-        rows.append((type(error).__name__, str(error)))
-    show(Table(("what", "how it is"), rows))
+    """Show what is found as it is found, in one table where a display can be updated."""
+    with refusals():
+        settings = Settings.load({key: parsed.values.get(key) for key in ("backend", "context", "namespace")})
+    seen, display_id = [], uuid.uuid4().hex
+    for found in session.examine(settings, job="no_job" not in parsed.values):
+        seen.append(found)
+        if in_place():
+            table = summary.findings(seen)
+            data = {"text/plain": repr(table), "text/html": table._repr_html_()}
+            publish(data, {}, display_id, update=len(seen) > 1)
+        else:
+            print(summary.finding(found), flush=True)
 
 
 def _gc(shell: Any, parsed: Parsed, settings: Settings) -> None:
     dry = "dry_run" in parsed.values
-    jobs, size = session.tracker(settings).backend.collect_garbage(dry_run=dry)
-    print(f"konduktor: {jobs} jobs with {size / 1e6:.1f} MB {'would be' if dry else 'were'} removed")
+    backend = session.tracker(settings).backend
+    print(f"konduktor: {summary.collected(*backend.collect_garbage(dry_run=dry), dry_run=dry)}")
+    if stored := backend.collect_stored(dry_run=dry):
+        print(f"konduktor: {summary.stored(stored, dry_run=dry)}")
+    if stopped := summary.held_back(backend.list(), "%konduktor"):
+        print(f"konduktor: {stopped}")
 
 
 def _help(shell: Any, parsed: Parsed, settings: Settings) -> None:
-    print(command_help(parsed.arguments[0]) if parsed.arguments else f"{command_help()}\n\n{cell_help()}")
+    about = parsed.arguments[0] if parsed.arguments else ""
+    if about == "%%konduktor":
+        print(cell_help())
+    else:
+        print(command_help(about) if about else f"{command_help()}\n\n{cell_help()}")
 
 
 def _job(name: str) -> Job:

@@ -17,9 +17,16 @@ class _Run(NamedTuple):
 
 
 class History:
-    """The cells that ran since the extension was loaded, in order, where the client tells their ids."""
+    """The cells that ran since the extension was loaded, in order, where the client tells their ids.
+
+    Attributes
+    ----------
+    imported : set of str
+        What cells that were sent as jobs have imported.
+    """
 
     def __init__(self, shell: Any) -> None:
+        self.imported: set[str] = set()
         self._shell = shell
         self._runs: list[_Run] = []
         shell.events.register("post_run_cell", self._ran)
@@ -32,6 +39,11 @@ class History:
         cell_id = getattr(result.info, "cell_id", None)
         if cell_id and result.execution_count:
             self._runs.append(_Run(result.execution_count, str(cell_id), str(result.info.raw_cell)))
+
+    def sent(self, code: str) -> None:
+        """Note a cell that was sent as a job, by its Python."""
+        imports = [node for node in ast.parse(code).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        self.imported |= {item.asname or item.name.partition(".")[0] for node in imports for item in node.names}
 
     def changed(self) -> dict[str, str]:
         """Note each name whose last assignment ran in a cell that has been changed and run again since."""

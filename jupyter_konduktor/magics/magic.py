@@ -57,13 +57,24 @@ class KonduktorMagics(Magics, _Traits):  # type: ignore[misc, valid-type]
         for name in KEYS:
             set_session(name, getattr(self, name))
         self._history = History(shell)
+        self._events = shell.events
+        self._events.register("post_run_cell", self._first_cell)
+
+    def _first_cell(self, result: Any) -> None:
+        """Prepare the first job while the user reads or writes; not while the extension is loaded."""
+        self._events.unregister("post_run_cell", self._first_cell)
+        _warm()
 
     def _changed(self, change: Bunch) -> None:
         set_session(change.name, change.new)
+        if change.name == "backend" and change.new == "kubernetes":
+            _warm()
 
     def close(self) -> None:
         """Take back what ``%config`` has set, and listen to cells no longer."""
         self._history.close()
+        if self._first_cell in self._events.callbacks["post_run_cell"]:
+            self._events.unregister("post_run_cell", self._first_cell)
         for name in KEYS:
             set_session(name, None)
 
@@ -71,13 +82,25 @@ class KonduktorMagics(Magics, _Traits):  # type: ignore[misc, valid-type]
     @line_cell_magic
     def konduktor(self, line: str, cell: str | None = None) -> Any:
         """Run a cell as a job, or look after jobs."""
-        if cell is None:
-            from jupyter_konduktor.magics.commands import run_command
+        _warm()
+        try:
+            if cell is None:
+                from jupyter_konduktor.magics.commands import run_command
 
-            return run_command(self.shell, line)
-        from jupyter_konduktor.magics.cell import run_cell
+                return run_command(self.shell, line)
+            from jupyter_konduktor.magics.cell import run_cell
 
-        return run_cell(self.shell, self._history, line, cell)
+            return run_cell(self.shell, self._history, line, cell)
+        except KeyboardInterrupt as interrupt:
+            # IPython asks for this; the frames are ours and would push what was said of the job out of sight.
+            interrupt._render_traceback_ = lambda: ["KeyboardInterrupt"]  # type: ignore[attr-defined]
+            raise
+
+
+def _warm() -> None:
+    from jupyter_konduktor.session import warm
+
+    warm()
 
 
 KonduktorMagics.konduktor.__doc__ = f"{cell_help()}\n\n{command_help()}"

@@ -31,12 +31,15 @@ class Option:
         Help.
     repeat : bool
         Whether it may stand more than once.
+    several : bool
+        Whether all words up to the next option are its values.
     """
 
     flag: str
     metavar: str
     text: str
     repeat: bool = False
+    several: bool = False
 
     @property
     def key(self) -> str:
@@ -69,19 +72,22 @@ HELP = Option("--help", "", "show this and run nothing")
 CELL_OPTIONS = (
     Option("--gpus", "KIND:COUNT", "GPUs for each node: H100:8, or 8"),
     Option("--nodes", "N", "nodes; the cell runs on each, node 0's values return"),
+    Option("--launcher", "torchrun", "run it under torchrun on each node, one process for each GPU"),
     Option("--cpus", "N", "CPU cores for each node"),
     Option("--memory", "SIZE", "memory for each node: 16Gi; a plain number is in GiB"),
     Option("--image", "IMAGE", "container image; it needs only Python"),
     Option("--queue", "QUEUE", "queue the job waits in"),
     Option("--priority", "CLASS", "priority class"),
     Option("--env", "NAME=VALUE", "environment variable of the job", repeat=True),
-    Option("--secret", "NAME[=SECRET/KEY]", "secret as an environment variable", repeat=True),
+    Option("--secret", "NAME[=SECRET/KEY]", "secret as a variable, or /PATH=SECRET/KEY as a file", repeat=True),
     Option("--in", "NAMES", "variables to send: a,b are all; +a adds, -a leaves out", repeat=True),
     Option("--out", "NAMES", "variables to bring back, all or none: x,y; +x adds, -x leaves out", repeat=True),
     Option("--name", "NAME", "name of the job; five characters are added"),
     Option("--timeout", "TIME", "longest time it may run: 90, 90s, 2h"),
     Option("--max-restarts", "N", "how often it starts again after it failed"),
-    Option("--packages", "REQUIREMENT", "package that pip installs in the job", repeat=True),
+    Option("--packages", "REQUIREMENT...", "packages to install in the job; sync: what it imports", True, True),
+    Option("--requirements", "FILE", "file of packages to install in the job"),
+    Option("--setup", "COMMAND", "shell command to run in the job before that", repeat=True),
     Option("--workdir", "PATH", "directory the cell runs in"),
     Option("--volume", "CLAIM:/PATH", "volume to mount", repeat=True),
     Option("--backend", "BACKEND", "local or kubernetes"),
@@ -97,6 +103,12 @@ _NODE = Option("--node", "N", "node, from 0")
 _TAIL = Option("--tail", "N", "only the last N lines")
 _SAVE = Option("--save", "FILE", "write it to a file and show nothing")
 _TRUST = Option("--trust", "", "load pickles of a job that was not submitted from here")
+_WHERE = (
+    Option("--backend", "BACKEND", "local or kubernetes"),
+    Option("--context", "CONTEXT", "context of the kubeconfig"),
+    Option("--namespace", "NAMESPACE", "namespace on the cluster"),
+)
+_NO_JOB = Option("--no-job", "", "look only, and send no job")
 
 COMMANDS = (
     Command("status", "this notebook's jobs; also what %konduktor alone shows"),
@@ -110,8 +122,11 @@ COMMANDS = (
     Command("resume", "queue held jobs again", "NAME..."),
     Command("queues", "the queues and what they hold"),
     Command("config", "each setting, and where it came from", "[KEY]"),
-    Command("doctor", "check that jobs can run from here"),
-    Command("gc", "remove finished jobs beyond the retention", "", (Option("--dry-run", "", "only count them"),)),
+    Command("doctor", "check that jobs can run from here, with a small one", "", (*_WHERE, _NO_JOB)),
+    Command(
+        *("gc", "remove finished jobs beyond the retention, and name those that are stopped", ""),
+        (Option("--dry-run", "", "only count them"),),
+    ),
     Command("help", "this, or one command", "[COMMAND]"),
 )
 
@@ -258,6 +273,8 @@ def _parse(magic: str, words: list[str], options: Sequence[Option], argument: st
             raise UsageError(f"{flag} is given twice")
         if option.repeat:
             parsed.values.setdefault(option.key, []).append(value)
+            while option.several and rest and not rest[0].startswith("-"):
+                parsed.values[option.key].append(rest.pop(0))
         else:
             parsed.values[option.key] = value if option.metavar else True
     if argument and not argument.startswith("[") and not parsed.arguments and "help" not in parsed.values:

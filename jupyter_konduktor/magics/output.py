@@ -19,42 +19,38 @@ from jupyter_konduktor import summary
 from jupyter_konduktor.errors import KonduktorError
 from jupyter_konduktor.group import JobGroup
 from jupyter_konduktor.job import Job, follow, interrupted
-from jupyter_konduktor.magics.screen import RICH, Screen, in_place, publish, text_alone
+from jupyter_konduktor.magics.screen import RICH, Screen, text_alone
 from jupyter_konduktor.runner.stream import Display
 from jupyter_konduktor.state import JobRecord, JobState
+from jupyter_konduktor.widgets.front_end import in_place, publish, shows_widgets
+from jupyter_konduktor.widgets.shown import Shown, prepare
 
+WIDGET_AFTER = 1.0
+"""Seconds after which a widget says where the job stands."""
 STATUS_AFTER = 2.0
-"""Seconds after which a line says where the job stands."""
+"""Seconds after which a line does, where there are no widgets."""
 
 
 def present(job: Job) -> JobRecord:
     """Show a job's output here until it has ended; a status line only if that takes long."""
     output = Output(job)
     record = output.run()
-    output.close(ended(record) if output.status.shown else "")
+    output.close(summary.ended(record) if output.status.shown else "")
     return record
 
 
 def present_items(group: JobGroup) -> None:
     """Say how many items of a map have ended, until all have; only if that takes long."""
-    status, total = Status(quiet=group.job._settings.quiet), len(group)
+    status, total = Status(group, quiet=group.job._settings.quiet), len(group)
     record = group.job.record
     try:
         for _, record in group.job.stream():
-            status.update(record, f", {group.finished} of {total} items")
+            status.update(record, f", {group.finished} of {total} items{summary.unseen(group.job.unknown_since)}")
     except KeyboardInterrupt:
         print(interrupted(group.job), file=sys.stderr, flush=True)
         raise
     if status.shown:
-        status.close(f"{ended(record)}, {group.finished} of {total} items")
-
-
-def ended(record: JobRecord) -> str:
-    """Say in a few words how a job ended."""
-    words = {JobState.SUCCEEDED: "succeeded in", JobState.FAILED: "failed after", JobState.CANCELLED: "cancelled after"}
-    took = summary.elapsed(record)
-    time_text = f"{max(took, 0.0):.2f} s" if took < 0.1 else summary.seconds(took)
-    return f"{record.name} {words.get(record.state, 'stopped after')} {time_text}"
+        status.close(f"{summary.ended(record)}, {group.finished} of {total} items")
 
 
 def show(value: Any) -> None:
@@ -67,17 +63,17 @@ class Output:
 
     Parameters
     ----------
-    job : Job
+    handle : Job or JobGroup
     quiet : bool, default False
         Show the job's output, and no line of our own.
     """
 
-    def __init__(self, job: Job, *, quiet: bool = False) -> None:
-        self.job = job
+    def __init__(self, handle: Job | JobGroup, *, quiet: bool = False) -> None:
+        self.job = handle.job if isinstance(handle, JobGroup) else handle
         self._traceback = _Traceback()
         self._attempt = self._shown_before_status = 0
-        self.screen = Screen(job.name)
-        self.status = Status(quiet=quiet)
+        self.screen = Screen(self.job.name)
+        self.status = Status(handle, quiet=quiet)
 
     def run(self) -> JobRecord:
         """Show what the job writes until it has ended; an interrupt stops that and says what becomes of the job."""
@@ -128,8 +124,10 @@ class Output:
         self.screen.pump()
         self._note_cleared()
         if not self.status.shown:
+            if self.screen.drawing and record.state is JobState.RUNNING:
+                return
             self._shown_before_status = self.screen.shown
-        self.status.update(record)
+        self.status.update(record, summary.unseen(self.job.unknown_since))
 
     def _note_cleared(self) -> None:
         if self.screen.cleared:
@@ -169,44 +167,64 @@ class _Traceback:
 
 
 class Status:
-    """One line of ours, updated in place."""
+    """Where a job stands: a widget where the front end has such, else one line of ours, updated in place.
 
-    def __init__(self, *, quiet: bool) -> None:
+    Parameters
+    ----------
+    handle : Job or JobGroup
+    quiet : bool
+        Show neither.
+    """
+
+    def __init__(self, handle: Job | JobGroup, *, quiet: bool) -> None:
         self.quiet = quiet
         self.shown = False
+        self._handle = handle
+        self._live: Shown | None = None
+        self._widgets = shows_widgets()
         self._id = uuid.uuid4().hex
         self._since = self._last = time.monotonic()
         self._state: JobState | None = None
 
     def update(self, record: JobRecord, more: str = "") -> None:
-        """Show where the job stands: not before two seconds, and at most once a second if nothing changed."""
+        """Show where the job stands if that takes long; a line at most once a second if nothing has changed."""
         now = time.monotonic()
+        if self.quiet or record.ends_wait or not in_place():
+            return
+        if self._widgets:
+            if self._live is None and now - self._since >= WIDGET_AFTER:
+                self._live = prepare(self._handle, waited=True)
+                self.shown = self._live is not None
+                if self._live is not None:
+                    self._live.begin()
+            return
         changed = record.state is not self._state
-        if (
-            self.quiet
-            or not in_place()
-            or now - self._since < STATUS_AFTER
-            or now - self._last < (0.1 if changed else 1.0)
-        ):
+        if now - self._since < STATUS_AFTER or now - self._last < (0.1 if changed else 1.0):
             return
         self._last, self._state = now, record.state
-        if not record.state.ends_wait:
-            self._show(f"{record.name} {summary.status(record)}{more}")
+        self._show(f"{record.name} {summary.status(record)}{more}")
 
     def lost(self) -> None:
-        """Note that the line was cleared away with the output; it is shown anew."""
+        """Note that it was cleared away with the output; it is shown anew."""
+        if self._live is not None:
+            self._live.withdraw()
+            self._live = None
         self.shown = False
         self._id = uuid.uuid4().hex
 
     def withdraw(self) -> None:
-        """Take the line away: an output cannot be removed alone, but empty HTML is shown as nothing."""
+        """Take it away: an output cannot be removed alone, but empty HTML is shown as nothing."""
         if self.shown:
-            publish({"text/html": "", "text/plain": ""}, {}, self._id, update=True)
+            if self._live is None:
+                publish({"text/html": "", "text/plain": ""}, {}, self._id, update=True)
             self.lost()
 
     def close(self, line: str) -> None:
-        """Show the last line."""
-        if line and not self.quiet:
+        """Show the last line in its place."""
+        if self._live is not None:
+            self._live.finish(line)
+            self._live = None
+        elif line and not self.quiet:
             self._show(line)
 
     def _show(self, line: str) -> None:

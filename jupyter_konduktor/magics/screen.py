@@ -16,8 +16,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from IPython import get_ipython
-from IPython.core.display_functions import clear_output, publish_display_data
+from IPython.core.display_functions import clear_output
+
+from jupyter_konduktor.widgets.front_end import in_place, publish
 
 HEAD = 1_500_000
 """Bytes of text that are shown as they come."""
@@ -40,11 +41,14 @@ class Screen:
         How many messages were sent.
     cleared : bool
         Set when what was shown, whoever showed it, was cleared away.
+    drawing : bool
+        Whether the last line is one that is written over, such as a progress bar; what comes between would cut it off.
     """
 
     def __init__(self, name: str) -> None:
         self.shown = 0
         self.cleared = False
+        self.drawing = False
         self._name = name
         self._queue: deque[str | Mapping[str, Any]] = deque()
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
@@ -127,6 +131,8 @@ class Screen:
             if text:
                 self._clear_now()
                 self._count(len(text))
+                _, ended, last = text.rpartition("\n")
+                self.drawing = "\r" in last or (self.drawing and not ended)
                 sys.stdout.write(text)
                 sys.stdout.flush()
         elif item.get("type") == "clear_output":
@@ -137,6 +143,7 @@ class Screen:
         else:
             self._clear_now()
             self._count(sum(map(_size, item["data"].values())))
+            self.drawing = False
             update = item.get("type") == "update_display"
             publish(item["data"], item["metadata"], item.get("display_id"), update=update)
 
@@ -236,18 +243,6 @@ class Meter:
 
 
 METER = Meter()
-
-
-def in_place() -> bool:
-    """Whether a display can be updated where it stands; a terminal would print it again."""
-    return hasattr(get_ipython(), "kernel")
-
-
-def publish(data: dict[str, Any], metadata: dict[str, Any], display_id: str | None, *, update: bool = False) -> None:
-    """Send a mime bundle, after the text that was written before it."""
-    sys.stdout.flush()
-    transient = {"display_id": display_id} if display_id else {}
-    publish_display_data(data, metadata, transient=transient, update=update)  # type: ignore[no-untyped-call]
 
 
 def _identity(record: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ from jupyter_konduktor.runner.pack import FrameError, Pack
 
 from .analysis import CellAnalysis, analyse
 from .drift import find_drift, without_file
+from .installed import installed
 from .limits import check_sizes
 from .modules import ModuleFiles, own_modules
 from .payload import Payload, Rules
@@ -83,7 +84,7 @@ def capture_cell(
     if analysis.problems:
         raise PayloadError("; ".join(f"line {line}: {problem}" for line, problem in analysis.problems))
     selected = Selection.parse("--in", inputs)
-    names = choose_inputs(analysis, namespace, selected)
+    names = choose_inputs(analysis, namespace, selected, held.imported)
     out = choose_outputs(analysis, Selection.parse("--out", outputs), names, held.limits.max_output)
     values = {name: namespace[name] for name in names}
     maybe = {name for name in names if name in analysis.assigned and name not in analysis.required}
@@ -244,6 +245,10 @@ class _Capture:
         self.warnings += check_sizes(pack.frames, rules.limits, carried=self.carried, carrier=self.carrier)
         submodules = sorted(set(_submodules(self.analysis.attributes, self._sent_values())))
         files = own_modules({*pack.modules, *submodules, *self._imported()})
+        packages: tuple[str, ...] = ()
+        if rules.sync:
+            packages, lacking = installed(files.others)
+            self.warnings += lacking
         sources = self._sources()
         self._check_secrets(texts, files, sources)
         self._refuse_after_scan()
@@ -257,7 +262,7 @@ class _Capture:
         meta["modules"] = {"buffer": archive[0] if archive else None, "names": list(files.names)}
         pack = codec.with_meta(pack, meta)
         digest = hashlib.sha256(repr((meta["kind"], identity, stream_digest, archive and archive[0])).encode())
-        return Payload(pack, self._report(meta, files, archive), objects, digest.hexdigest())
+        return Payload(pack, self._report(meta, files, archive, packages), objects, digest.hexdigest(), packages)
 
     def _sent_values(self) -> dict[str, Any]:
         """Give the objects behind all frames."""
@@ -314,7 +319,11 @@ class _Capture:
                 )
 
     def _report(
-        self, meta: Mapping[str, Any], files: ModuleFiles, archive: tuple[str, memoryview] | None
+        self,
+        meta: Mapping[str, Any],
+        files: ModuleFiles,
+        archive: tuple[str, memoryview] | None,
+        packages: tuple[str, ...],
     ) -> CaptureReport:
         analysis = self.analysis
         self.warnings += [f"line {line}: {text}" for line, text in analysis.warnings]
@@ -339,6 +348,7 @@ class _Capture:
             outputs=tuple(name for name in names if name not in out["drop"]),
             strict=out["strict"],
             excluded=dict(analysis.excluded),
+            packages=packages,
             warnings=tuple(self.warnings),
             find_sharing=lambda: find_sharing(shared),
         )

@@ -39,11 +39,14 @@ class ModuleFiles:
         The modules and packages, the topmost of each only.
     notes : tuple of str
         One line each for what does not travel.
+    others : frozenset of str
+        The topmost names of all else that is imported.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    others: frozenset[str] = frozenset()
 
     def archive(self) -> tuple[str, memoryview] | None:
         """Give the zip archive and its SHA-256; the same files give the same bytes. None if there are no files."""
@@ -74,7 +77,7 @@ def own_modules(names: Iterable[str]) -> ModuleFiles:
     found = _Collection()
     for name in sorted(set(names)):
         found.add(name)
-    return ModuleFiles(found.files, tuple(sorted(found.names)), tuple(found.notes))
+    return ModuleFiles(found.files, tuple(sorted(found.names)), tuple(found.notes), found.others)
 
 
 def is_own(path: str | None) -> bool:
@@ -117,6 +120,12 @@ class _Collection:
         self._seen: set[str] = set()
         self._paths: dict[str, list[str]] = {}  # of namespace packages: the folders of their parts
         self._size = 0
+
+    @property
+    def others(self) -> frozenset[str]:
+        """The topmost names of what was looked at and is not the user's own."""
+        own = {name.partition(".")[0] for name in self.names}
+        return frozenset({name.partition(".")[0] for name in self._seen} - own)
 
     def add(self, name: str) -> None:
         """Add what a dotted name leads to, from its root package on."""

@@ -27,12 +27,15 @@ class Payload:
         All large buffers by their SHA-256, the archive of the user's modules among them.
     identity : str
         The same for two payloads of the same code and the same values, whichever execution they come from.
+    packages : tuple of str
+        Requirements for what the code imports, at the versions installed here, if that was asked for.
     """
 
     pack: Pack
     report: CaptureReport
     objects: dict[str, memoryview]
     identity: str
+    packages: tuple[str, ...] = ()
 
     @property
     def data(self) -> bytes:
@@ -60,8 +63,12 @@ class Rules:
         The number of the cell for each file name that its code objects have.
     changed : mapping of str to str
         What to note of names that were defined by a cell that has changed since.
+    imported : collection of str
+        Names that cells imported in their jobs, and only there.
     environ : mapping of str to str
         This process's environment, where secrets are looked up.
+    sync : bool
+        Whether to find the packages of what the code imports.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -69,4 +76,6 @@ class Rules:
     allow_secrets: Collection[str] = ()
     cells: Mapping[str, int | None] = field(default_factory=dict)
     changed: Mapping[str, str] = field(default_factory=dict)
+    imported: Collection[str] = ()
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    sync: bool = False

@@ -53,6 +53,8 @@ class CaptureReport:
         All of them must.
     excluded : mapping of str to str
         Names bound at top level that do not come back by themselves, and why.
+    packages : tuple of str
+        What is installed in the job to be as it is here.
     warnings : tuple of str
         One line each.
     find_sharing : callable
@@ -64,6 +66,7 @@ class CaptureReport:
     outputs: tuple[str, ...] = ()
     strict: bool = False
     excluded: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     find_sharing: Callable[[], Mapping[str, Sharing]] = field(default=dict, repr=False, compare=False)
 
@@ -118,6 +121,8 @@ class CaptureReport:
         elif self.outputs:
             lines.append(f"comes back: {_listed(self.outputs)} (as far as they can be sent)")
         lines += [f"stays in the job: {name}, {why}" for name, why in self.excluded.items()]
+        if self.packages:
+            lines.append(f"installed as here: {', '.join(self.packages)}")
         return [*lines, *(f"warning: {warning}" for warning in self.warnings)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -70,10 +70,13 @@ class Selection:
         return cls(unique[""] or None, unique["+"], unique["-"])
 
 
-def choose_inputs(analysis: CellAnalysis, namespace: Mapping[str, Any], selection: Selection) -> list[str]:
+def choose_inputs(
+    analysis: CellAnalysis, namespace: Mapping[str, Any], selection: Selection, imported: Collection[str] = ()
+) -> list[str]:
     """Choose the names that are sent by name.
 
-    Modules that the code reads are sent in any case, since they are code and go by name.
+    Modules that the code reads are sent in any case, since they are code and go by name; what other cells ``imported``
+    in their jobs is not here to be sent.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def choose_inputs(analysis: CellAnalysis, namespace: Mapping[str, Any], selectio
     for name in chosen:
         if name in REFUSED:
             raise _refused(name, analysis.reads.get(name))
-    _check_defined(analysis, namespace, set(chosen))
+    _check_defined(analysis, namespace, set(chosen), imported)
     return chosen
 
 
@@ -126,7 +129,9 @@ def _refused(name: str, line: int | None) -> PayloadError:
     return PayloadError(f"`{name}`{where} belongs to this kernel and is not sent", advice=advice, variable=name)
 
 
-def _check_defined(analysis: CellAnalysis, namespace: Mapping[str, Any], chosen: set[str]) -> None:
+def _check_defined(
+    analysis: CellAnalysis, namespace: Mapping[str, Any], chosen: set[str], imported: Collection[str]
+) -> None:
     missing = []
     for name, line in sorted(analysis.required.items(), key=lambda entry: entry[1]):
         if name in chosen or name in JOB_BUILTINS or name in MODULE_NAMES or hasattr(builtins, name):
@@ -135,8 +140,10 @@ def _check_defined(analysis: CellAnalysis, namespace: Mapping[str, Any], chosen:
             if not _is_the_jobs_own(name, namespace[name]):
                 missing.append((name, f"`{name}` is read in line {line} and left out by --in", ""))
         elif not any(name in assigned_globals(value) for value in namespace.values()):
-            spelling = _spelling(name, {**namespace, **analysis.assigned})
-            missing.append((name, f"`{name}` is read in line {line} and is not defined", spelling))
+            advice = _spelling(name, {**namespace, **analysis.assigned})
+            if name in imported:
+                advice = f"Import `{name}` in this cell too: what a cell imports stays in its job."
+            missing.append((name, f"`{name}` is read in line {line} and is not defined", advice))
     if missing:
         message = "; ".join(text for _, text, _ in missing)
         advice = " ".join(dict.fromkeys(advice for _, _, advice in missing if advice))

@@ -23,7 +23,7 @@ def run(job: Context, loaded: Any) -> int:
         finally:
             if job.original:
                 show_figures()
-        if not job.original or job.rank:
+        if not job.reports:
             return 0
         if value is None and envelope.read_result(output_dir(job.spec, job.rank)) is not None:
             return 0  # what the code has reported itself
@@ -94,11 +94,13 @@ def encode_value(job: Context, value: Any) -> bytes:
         text = envelope.to_json(value)
         if text is not None:
             return text
-    from .outputs import encode
+    from .outputs import encode, missing_room, too_large
 
     try:
         pack = codec.dump({"value": value}, main=job.namespace, meta={"kind": "value"})
     except codec.FrameError as error:
         said = f"{type(error.cause).__name__}: {error.cause}"
         raise OutputError(f"the returned value ({codec.type_name(value)}) cannot be pickled: {said}") from None
+    if missing_room(job, pack):
+        raise OutputError(f"the returned value is too large: {too_large(job, pack)}")
     return encode(job, pack)

@@ -37,7 +37,7 @@ def run(job: Context, loaded: Any) -> int:
             return code
     except BaseException as error:  # noqa: BLE001  the user's code may raise anything
         return fail(job, error)
-    if not job.original:
+    if not job.reports:
         return code
     try:
         value = _outputs(job, before)

@@ -1,7 +1,7 @@
 """The user's process: forked by the supervisor, it becomes what a kernel is to a cell, runs the code and leaves.
 
-spec keys read here    command, cwd, env, node_env, sys_path, payload, sha256, objects, artifacts, job_dir,
-                       output_dir, checkpoint_dir, display_limit
+spec keys read here    command, cwd, env, node_env, sys_path, payload, sha256, objects, bundle, bundle_text, artifacts,
+                       artifact_limit, links, job_dir, output_dir, checkpoint_dir, display_limit, setup, packages, site
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import sys
 
 from . import context
+from .digest import sha256
 from .supervise import output_dir
 
 TYPE_CHECKING = False
@@ -69,13 +70,24 @@ def main(spec: dict[str, Any], rank: int, pipes: Pipes) -> NoReturn:
     if null > 2:
         os.close(null)
     _environment(spec, rank)
-    if spec.get("command"):
-        _become(spec, pipes)
     job = context.current = context.Context(spec, rank, pipes.log, pipes.control)
-    _streams()
+    if spec.get("setup") or spec.get("packages"):
+        from .prepare import prepare
+
+        _streams()
+        os.read(pipes.gate, 1)
+        prepare(job)
+    if spec.get("command") and not spec.get("launcher"):
+        _become(spec, pipes)
+    begin(job, pipes.gate)
+
+
+def begin(job: Context, gate: int | None = None) -> NoReturn:
+    """Run the job in this process, which is set up for it, once the gate opens; never returns."""
+    _streams(shared=gate is None)
     code = 1
     try:
-        code = _python(job, pipes.gate)
+        code = _python(job, gate)
     except BaseException:  # noqa: BLE001  what is wrong here is ours; the log is where it can be read
         sys.excepthook(*sys.exc_info())
     finally:
@@ -156,8 +168,11 @@ def _become(spec: dict[str, Any], pipes: Pipes) -> NoReturn:
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
-def _streams() -> None:
-    """Give Python unbuffered streams on the pipe, and a standard input that is at its end."""
+def _streams(*, shared: bool = False) -> None:
+    """Give Python unbuffered streams on the pipe, and a standard input that is at its end.
+
+    A pipe that is shared with other processes gets whole lines, so that those of one do not mix with another's.
+    """
     import io
 
     class Raw(io.FileIO):
@@ -181,19 +196,28 @@ def _streams() -> None:
     for fd, name in ((1, "stdout"), (2, "stderr")):
         raw = Raw(fd, "w", closefd=False)
         raw.name = f"<{name}>"
+        buffer: Any = io.BufferedWriter(raw) if shared else raw
         # As with `python -u`; no text can fail to be encoded.
-        stream = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True)
+        stream = io.TextIOWrapper(
+            buffer, "utf-8", errors="backslashreplace", newline="\n", line_buffering=shared, write_through=not shared
+        )
         stream.mode = "w"  # type: ignore[misc]
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), encoding="utf-8")  # type: ignore[misc]
 
 
-def _python(job: Context, gate: int) -> int:
-    """Load the payload and run it; gives the exit code."""
+def _python(job: Context, gate: int | None) -> int:
+    """Load the payload and run it, or have torchrun do so; gives the exit code."""
     import faulthandler
 
     faulthandler.enable(2)
+    if job.spec.get("launcher") and gate is not None:
+        from . import torchrun
+
+        _paths(job)
+        _pass(gate)
+        return torchrun.run(job)
     try:
         loaded = _load(job)
     except BaseException as error:  # noqa: BLE001  unpickling runs code of the user's
@@ -201,8 +225,8 @@ def _python(job: Context, gate: int) -> int:
 
         failure.send(job, failure.of_loading(error, job))
         return 1
-    os.read(gate, 1)
-    os.close(gate)
+    if gate is not None:
+        _pass(gate)
     if job.meta["kind"] == "cell":
         from .cell import run
     elif job.meta["kind"] == "map":
@@ -212,17 +236,20 @@ def _python(job: Context, gate: int) -> int:
     return run(job, loaded)
 
 
+def _pass(gate: int) -> None:
+    """Wait until the supervisor is ready to watch."""
+    os.read(gate, 1)
+    os.close(gate)
+
+
 def _load(job: Context) -> Any:
     """Check and unpickle the payload into a fresh main namespace."""
-    import hashlib
+    from . import carried, codec, hooks, stub
 
-    from . import codec, hooks, stub
-
-    with open(job.spec["payload"], "rb") as file:
-        data = file.read()
-    if hashlib.sha256(data).hexdigest() != job.spec["sha256"]:
-        raise codec.CodecError("integrity", "the payload does not have the SHA-256 that the job names")
-    job.meta = codec.read_header(data)["meta"]
+    data = _payload(job)
+    header = codec.read_header(data)
+    job.meta = header["meta"]
+    carried.offer(first=header["cloudpickle"] is not None)
     _paths(job)
     main = type(sys)("__main__")
     job.namespace = main.__dict__
@@ -231,12 +258,41 @@ def _load(job: Context) -> Any:
     sys.argv = [job.spec["name"]]
     stub.install()
     hooks.install(job)
-    loaded = codec.load(data, lambda digest, size: _buffer(job.object_path(digest), size), job.namespace)
+    loaded = codec.load(data, lambda digest, size: _buffer(job, digest, size), job.namespace)
     job.namespace.update(loaded.indirect)
     for submodule in job.meta.get("submodules") or ():
         __import__(submodule)  # the cell spells package.submodule out, and importing the package need not import it
     job.notes = loaded.notes
     return loaded
+
+
+def _payload(job: Context) -> Any:
+    """Give the pack, checked against what the spec says."""
+    from .pack import CodecError
+
+    if job.spec.get("bundle"):
+        from . import bundle
+
+        told = job.spec["bundle"]
+        if "stored" in told:
+            told = dict(told, path=_fetched(job, [(told["sha256"], told["stored"])]))
+        pack, job.objects, elsewhere = bundle.unpack(told, job.spec.pop("bundle_text"))
+        if elsewhere:
+            _fetched(job, elsewhere)
+        return pack
+    with open(job.spec["payload"], "rb") as file:
+        data = file.read()
+    if sha256(data).hexdigest() != job.spec["sha256"]:
+        raise CodecError("integrity", "the payload does not have the SHA-256 that the job names")
+    return data
+
+
+def _fetched(job: Context, objects: list[tuple[str, int]]) -> str:
+    """Bring objects here from the store; gives the path of the first."""
+    from . import fetch
+
+    fetch.fetch(job.spec["links"], job.spec["objects"], objects)
+    return job.object_path(objects[0][0])
 
 
 def _paths(job: Context) -> None:
@@ -245,17 +301,32 @@ def _paths(job: Context) -> None:
         sys.path[:] = job.spec["sys_path"]
     elif "" not in sys.path:
         sys.path.insert(0, "")
+    if job.spec.get("site"):
+        from .packages import put_on_path
+
+        put_on_path(job.spec)
     modules = job.meta.get("modules") or {}
     if modules.get("buffer"):
         from .modules import extract
 
-        job.modules = extract(job.object_path(modules["buffer"]), modules["buffer"], job.spec["job_dir"])
+        digest = modules["buffer"]
+        archive: Any = job.objects.get(digest)
+        if archive is None:
+            with open(job.object_path(digest), "rb") as file:
+                archive = file.read()
+            if sha256(archive).hexdigest() != digest:
+                from .pack import CodecError
+
+                raise CodecError("integrity", "the user's modules do not have the SHA-256 that the payload names")
+        job.modules = extract(archive, digest, job.spec["job_dir"])
         sys.path.insert(0, job.modules)
 
 
-def _buffer(path: str, size: int) -> Any:
-    """Give the bytes of a file as memory that can be written to, without touching the file."""
-    with open(path, "rb") as file:
+def _buffer(job: Context, digest: str, size: int) -> Any:
+    """Give a buffer of the payload as memory that can be written to, which leaves the payload as it is."""
+    if digest in job.objects:
+        return bytearray(job.objects[digest])
+    with open(job.object_path(digest), "rb") as file:
         if size >= _MAP_FROM and os.fstat(file.fileno()).st_size == size:
             import mmap
 

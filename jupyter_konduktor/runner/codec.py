@@ -16,12 +16,12 @@ This module runs on Python 3.8 with the standard library alone; cloudpickle is i
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import pickle
 import sys
 
+from .digest import sha256
 from .names import Loading
 from .pack import FORMAT, PYTHON, VERSION, CodecError, FrameError, Loaded, Pack, check_versions, read_header
 from .pickler import CloudpickleNeededError, Dumper, how, type_name
@@ -89,7 +89,7 @@ def dump(
     left = dict(values)
     failed: dict[str, BaseException] = {}
     skipped = {name for name in (main or ()) if name in skip}
-    use_cloudpickle = "cloudpickle" in sys.modules
+    use_cloudpickle = hasattr(sys.modules.get("cloudpickle.cloudpickle"), "Pickler")  # an old one has none
     while True:
         dumper = Dumper(main, follow, skipped, use_cloudpickle, inband)
         try:
@@ -127,7 +127,7 @@ def _finish(dumper: Dumper, meta: Mapping[str, Any], failed: dict[str, BaseExcep
         "code": dumper.code,
         "packages": packages,
         "length": len(stream),
-        "sha256": hashlib.sha256(stream).hexdigest(),
+        "sha256": sha256(stream).hexdigest(),
         "frames": [frame.to_json() for frame in dumper.frames],
         "buffers": [{"sha256": d, "size": b.nbytes} for d, b in zip(digests, dumper.buffers)],
         "meta": dict(meta),
@@ -175,11 +175,11 @@ def _package_versions(modules: set[str]) -> dict[str, str]:
 def _digests(buffers: list[memoryview]) -> Iterator[str]:
     """Digest buffers, big ones on two threads (hashlib lets go of the interpreter lock)."""
     if len(buffers) < 2 or sum(b.nbytes for b in buffers) < 32 << 20:
-        return (hashlib.sha256(b).hexdigest() for b in buffers)
+        return (sha256(b).hexdigest() for b in buffers)
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(4) as pool:
-        return iter(list(pool.map(lambda b: hashlib.sha256(b).hexdigest(), buffers)))
+        return iter(list(pool.map(lambda b: sha256(b).hexdigest(), buffers)))
 
 
 def fingerprint(value: Any, main: dict[str, Any] | None = None) -> str | None:
@@ -216,7 +216,7 @@ def load(data: Buffer, fetch: Callable[[str, int], Buffer], main: dict[str, Any]
     buffers = []
     for entry in header["buffers"]:
         buffer = memoryview(fetch(entry["sha256"], entry["size"]))
-        if buffer.nbytes != entry["size"] or hashlib.sha256(buffer).hexdigest() != entry["sha256"]:
+        if buffer.nbytes != entry["size"] or sha256(buffer).hexdigest() != entry["sha256"]:
             raise CodecError("integrity", "a buffer of {} bytes does not have its digest".format(entry["size"]))
         buffers.append(buffer)
     if "torch" in header["packages"]:

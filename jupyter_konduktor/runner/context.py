@@ -35,6 +35,8 @@ class Context:
         Where the modules of the user's project lie.
     notes : list of str
         One line each for what is not quite as it was in the kernel.
+    objects : dict of str to memoryview
+        Buffers of the payload that came with it, by their SHA-256; the others are files.
     """
 
     def __init__(self, spec: dict[str, Any], rank: int, log: int, control: int) -> None:
@@ -45,6 +47,7 @@ class Context:
         self.meta: dict[str, Any] = {}
         self.modules: str | None = None
         self.notes: list[str] = []
+        self.objects: dict[str, memoryview] = {}
         self._log = _Pipe(log)
         self._control = _Pipe(control)
 
@@ -62,16 +65,29 @@ class Context:
         """Whether this is the process the supervisor forked, not a copy that user code made of it."""
         return os.getpid() == self.pid
 
+    @property
+    def reports(self) -> bool:
+        """Whether this is the process whose value is the job's."""
+        return self.original and not self.rank
+
     def send_value(self, value: bytes) -> None:
         """Make something the value of the job; raises OSError if that is not possible."""
         try:
             self.send(b"value " + value)
         except OSError:
-            # The user's code has closed every file it found; the supervisor looks here when nothing was sent.
-            path = value_path(self.spec, self.rank)
-            with open(f"{path}.part", "wb") as file:
-                file.write(value)
-            os.rename(f"{path}.part", path)
+            # The user's code has closed every file it found; the supervisor looks there when nothing was sent.
+            self.leave_value(value)
+
+    def send_failure(self, value: bytes) -> None:
+        """Make a failure the value of the job; raises OSError if that is not possible."""
+        self.send_value(value)
+
+    def leave_value(self, value: bytes) -> None:
+        """Write the value to a file; raises OSError if that is not possible."""
+        path = value_path(self.spec, self.rank)
+        with open(f"{path}.{os.getpid()}.part", "wb") as file:
+            file.write(value)
+        os.rename(f"{path}.{os.getpid()}.part", path)
 
     def send(self, message: bytes) -> None:
         """Send a message of one line to the supervisor, all of it or nothing.
@@ -88,25 +104,52 @@ class Context:
         self._log.write(line)
 
     def object_path(self, digest: str) -> str:
-        """Name the file of a buffer of the payload."""
+        """Name the file of a buffer of the payload that did not come with it."""
         return os.path.join(self.spec["objects"], digest[:2], digest)
 
-    def save(self, digest: str, data: Any) -> None:
+    def room(self) -> int | None:
+        """Give the bytes of artifacts that there is room for; None if that is not limited."""
+        folder, limit = self.spec.get("artifacts"), self.spec.get("artifact_limit")
+        if folder is None:
+            return 0
+        if limit is None:
+            return None
+        try:
+            return max(0, int(limit) - sum(entry.stat().st_size for entry in os.scandir(folder)))
+        except FileNotFoundError:
+            return int(limit)
+
+    def saved(self, digest: str) -> bool:
+        """Whether there is such an artifact already."""
+        folder = self.spec.get("artifacts")
+        return folder is not None and os.path.exists(os.path.join(folder, digest))
+
+    def save(self, digest: str, data: Any, leave: float = 0.0) -> None:
         """Keep an artifact: complete under its name, or not there at all.
+
+        Parameters
+        ----------
+        digest : str
+            Its SHA-256.
+        data : bytes-like
+        leave : float, default 0.0
+            The part of the room for artifacts that is left to others.
 
         Raises
         ------
         OSError
-            If it cannot be written.
+            If it cannot be written, or there is no room for it.
         """
-        folder = self.spec.get("artifacts")
+        if self.saved(digest):
+            return
+        folder, room = self.spec.get("artifacts"), self.room()
         if folder is None:
             raise OSError("there is no place for artifacts of this job")
+        if room is not None and memoryview(data).nbytes > room - leave * int(self.spec["artifact_limit"]):
+            raise OSError("there is no room left for artifacts of this job")
         path = os.path.join(folder, digest)
-        if os.path.exists(path):
-            return
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        if self.spec.get("objects"):
+        if self.spec.get("objects") and not os.path.islink(self.object_path(digest)):
             try:
                 os.link(self.object_path(digest), path)  # an input that comes back as it went
             except OSError:

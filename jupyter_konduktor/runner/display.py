@@ -9,6 +9,7 @@ import select
 import sys
 
 from . import context
+from .digest import sha256
 from .stream import LINE_LIMIT, display_lines
 
 TYPE_CHECKING = False
@@ -303,13 +304,11 @@ def _record(record: dict[str, Any]) -> None:
 
 def _beyond(job: context.Context, record: dict[str, Any], text: bytes) -> bytes:
     """Shorten a record that is too much for the stream: its text, and an artifact with all of it."""
-    import hashlib
-
-    digest = hashlib.sha256(text).hexdigest()
+    digest = sha256(text).hexdigest()
     text_plain = str(record["data"].get("text/plain", ""))[:2000]
     short = dict(record, data={"text/plain": text_plain + "\n[more rich output than a job may show: only its text]"})
     try:
-        job.save(digest, text)
+        job.save(digest, text, leave=0.5)  # the value of the job matters more
         short["artifact"] = {"sha256": digest, "size": len(text)}
     except OSError:
         pass  # no place for it: the text has to do

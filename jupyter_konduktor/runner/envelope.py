@@ -7,6 +7,7 @@ bytes. A value that JSON brings back exactly stands there as itself; anything el
 
     {"v":1,"codec":"cloudpickle","data":BASE64,"sha256":..,"size":..}    a pack of `codec`
     {"v":1,"codec":"cloudpickle","uri":"artifact:SHA256","sha256":..,"size":..}    a pack that is an artifact
+    either of these with "lost":WHY    artifacts that it needs could not be sent
     {"v":1,"codec":"error","data" or "uri" as above}    an error document of `failure`
     {"v":1,"codec":"json","value":V}    a value of the user's that has the key itself
 """
@@ -18,6 +19,8 @@ import math
 import os
 import stat
 
+from .digest import sha256
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing costs a job 3 ms
     from collections.abc import Callable
@@ -27,6 +30,8 @@ KEY = "$konduktor"
 BUDGET = 3500
 """Bytes of UTF-8 that a value may have in an envelope."""
 RESULT_FILE = "result.json"
+_WRAPPING = 144  # bytes around what is inline: its codec, digest and size
+_REASON = 240  # characters of the reason for a loss
 _SPACIOUS = 1 << 16  # bytes that are read of a result: blanks around the value do not count
 
 
@@ -88,6 +93,16 @@ def parse(data: bytes) -> Envelope:
 def build(code: int, value: bytes | None = None) -> bytes:
     """Write an envelope around a value that is JSON already."""
     return b'{"exit":%d}' % code if value is None else b'{"exit":%d,"value":%s}' % (code, value)
+
+
+def with_loss(data: bytes, why: str) -> bytes:
+    """Note in an envelope why artifacts that its value may need are not to be had."""
+    found = parse(data)
+    inner = found.value.get(KEY) if isinstance(found.value, dict) else None
+    if not inner or inner["codec"] != "cloudpickle":
+        return data
+    inner["lost"] = why[:_REASON]
+    return build(found.exit, json.dumps(found.value, separators=(",", ":")).encode("ascii"))
 
 
 def collect(code: int, outcome: bytes | None, output_dir: str) -> bytes:
@@ -185,6 +200,11 @@ def to_json(value: Any) -> bytes | None:
     return data if len(data) <= BUDGET else None
 
 
+def fits(size: int) -> bool:
+    """Whether so many bytes fit into an envelope in base64, with their digest and size."""
+    return -(-size // 3) * 4 <= BUDGET - _WRAPPING
+
+
 def encode_bytes(codec: str, data: bytes, save: Callable[[str, bytes], None]) -> bytes:
     """Write bytes as a value: within it if they fit, else as a reference to an artifact.
 
@@ -197,14 +217,11 @@ def encode_bytes(codec: str, data: bytes, save: Callable[[str, bytes], None]) ->
         Keeps the artifact of a SHA-256.
     """
     import binascii
-    import hashlib
 
-    digest = hashlib.sha256(data).hexdigest()
+    digest = sha256(data).hexdigest()
     inner = {"v": 1, "codec": codec, "sha256": digest, "size": len(data)}
-    if len(data) * 4 // 3 < BUDGET:
+    if fits(len(data)):
         inline = dict(inner, data=binascii.b2a_base64(data, newline=False).decode("ascii"))
-        encoded = json.dumps({KEY: inline}, separators=(",", ":")).encode("ascii")
-        if len(encoded) <= BUDGET:
-            return encoded
+        return json.dumps({KEY: inline}, separators=(",", ":")).encode("ascii")
     save(digest, data)
     return json.dumps({KEY: dict(inner, uri="artifact:" + digest)}, separators=(",", ":")).encode("ascii")

@@ -4,8 +4,9 @@ An *error document* is JSON with ename, evalue, traceback, exception, item, node
 text, trimmed to what the user's code called. ``exception`` is a pack of `codec` with one frame of that name, when the
 exception can be pickled in `EXCEPTION_LIMIT` bytes. ``names`` tells what a person or a program can act on: ``module``
 that could not be imported, ``name`` that was not defined. ``item`` is the index in a map, ``node`` the rank if there
-are several; both may be null. ``refused`` is there if the payload was not loaded: the kind of `codec.CodecError`. The
-envelope carries the document with the codec ``"error"``.
+are several; both may be null. ``refused`` is there if the user's code did not begin: the kind of `codec.CodecError`
+if the payload was not loaded, ``setup`` or ``packages`` if these failed. The envelope carries the document with the
+codec ``"error"``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import linecache
 import os
+import re
 import sys
 import traceback as _traceback
 
@@ -32,10 +34,18 @@ TEXT_LIMIT = 64 * 1024
 _NO_PLACE = 1600  # characters of a traceback to begin with where artifacts cannot be saved
 _CONTEXT = 2  # lines of source before and after the one that counts
 _RULE = "-" * 75
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_HERE = os.path.dirname(sys._getframe().f_code.co_filename)  # as frames name it, which may have been compiled elsewhere
 _CAUSE = "The above exception was the direct cause of the following exception:"
 _DURING = "During handling of the above exception, another exception occurred:"
-_LOADING = {"version": "VersionMismatchError", "integrity": "IntegrityError", "format": "PayloadError"}
+_LAST_LINES = 12  # of what a setup command or an installer wrote
+_LONGEST_LINE = 200
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LOADING = {
+    "version": "VersionMismatchError",
+    "integrity": "IntegrityError",
+    "format": "PayloadError",
+    "store": "StoreError",
+}
 
 
 def of_user_code(error: BaseException, job: Context, item: int | None = None) -> dict[str, Any]:
@@ -55,6 +65,22 @@ def of_loading(error: BaseException, job: Context) -> dict[str, Any]:
         advice = f"{error.name} is not installed where the job runs; --packages {error.name} installs it"
         document["traceback"] += "\n" + advice
     return document
+
+
+def of_preparation(kind: str, said: str, output: bytes, job: Context) -> dict[str, Any]:
+    """Describe why the job's code was not begun: a setup command (``setup``) or the installer (``packages``) failed."""
+    lines = _ESCAPES.sub("", output.decode("utf-8", "replace")).splitlines()
+    last = [line[:_LONGEST_LINE].rstrip() for line in lines if line.strip()][-_LAST_LINES:]
+    return {
+        "ename": {"setup": "SetupError", "packages": "PackagesError"}[kind],
+        "evalue": said,
+        "traceback": "\n".join(last),
+        "exception": None,
+        "item": None,
+        "node": job.rank if int(job.spec.get("nodes") or 1) > 1 else None,
+        "names": {},
+        "refused": kind,
+    }
 
 
 def _document(error: BaseException, job: Context, text: str, item: int | None) -> dict[str, Any]:
@@ -95,7 +121,7 @@ def _pickled(error: BaseException, job: Context) -> str | None:
 
 def send(job: Context, document: dict[str, Any]) -> None:
     """Make a failure the value of the job, and leave its traceback in the log."""
-    job.send_value(encode(document, job))
+    job.send_failure(encode(document, job))
     log(document)
 
 
@@ -116,7 +142,8 @@ def log(document: dict[str, Any]) -> None:
 
 def encode(document: dict[str, Any], job: Context) -> bytes:
     """Write a document as the value of an envelope, shortened if there is no place for all of it."""
-    short, room = document, TEXT_LIMIT
+    # What a state is told by must stand in the envelope.
+    short, room = document, TEXT_LIMIT if not document.get("refused") else _NO_PLACE
     while True:
         try:
             return envelope.encode_bytes("error", _encode(short), job.save if room > _NO_PLACE else _refuse)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import os
 import shutil
 import stat
 import unicodedata
 import zipfile
+
+from .digest import sha256
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .pack import Buffer
 
 MAX_ENTRIES = 20_000
 MAX_BYTES = 512 << 20
@@ -17,13 +23,13 @@ class ArchiveError(Exception):
     """An archive that is not unpacked."""
 
 
-def extract(path: str, digest: str, job_dir: str) -> str:
+def extract(data: Buffer, digest: str, job_dir: str) -> str:
     """Unpack an archive of modules, all of it or nothing.
 
     Parameters
     ----------
-    path : str
-        The zip file.
+    data : bytes-like
+        A zip file.
     digest : str
         Its SHA-256.
     job_dir : str
@@ -38,16 +44,14 @@ def extract(path: str, digest: str, job_dir: str) -> str:
     ArchiveError
         If the archive is not what the digest says, or any entry is unsafe; nothing is left of it then.
     """
-    with open(path, "rb") as file:
-        found = hashlib.sha256(file.read()).hexdigest()
-    if found != digest:
+    if sha256(data).hexdigest() != digest:
         raise ArchiveError("the modules of the job do not have the SHA-256 that its payload names")
     folder = os.path.join(job_dir, "modules-" + digest[:16])
     if os.path.isdir(folder):
         return folder  # an attempt before this one, or another node, has unpacked it
     temporary = f"{folder}.{os.getpid()}.part"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
             check(entries)
             os.makedirs(temporary, mode=0o700)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import builtins
-import hashlib
 import sys
 import types
 from _thread import _local
+
+from .digest import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Main:
 
 def class_definition(cls: type) -> str:
     """Digest what a class is made of: its names, its methods' code and its plain attributes."""
-    digest = hashlib.sha256(cls.__qualname__.encode())
+    digest = sha256(cls.__qualname__.encode())
     for base in cls.__bases__:
         digest.update(base.__qualname__.encode())
     for name, value in sorted(vars(cls).items()):
@@ -175,7 +176,7 @@ def class_definition(cls: type) -> str:
     for name, member in (getattr(cls, "_member_map_", None) or {}).items():
         digest.update(name.encode())
         _digest_attribute(digest, getattr(member, "_value_", None))
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def _incidental(name: str, value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .stream import Encoder
+from .encoder import Encoder
 
 READ_SIZE = 1 << 20
 

@@ -64,7 +64,10 @@ def _strictly(job: Context, names: list[str], meta: dict[str, Any]) -> codec.Pac
     if missing:
         raise OutputError(f"--out names {_listed(missing)}, which the cell did not assign")
     try:
-        return codec.dump({name: job.namespace[name] for name in names}, main=job.namespace, meta=meta)
+        pack = codec.dump({name: job.namespace[name] for name in names}, main=job.namespace, meta=meta)
+        if missing_room(job, pack):
+            raise OutputError(f"--out names what is too large: {too_large(job, pack)}")
+        return pack
     except codec.FrameError as error:
         via = f" (through {error.via})" if error.via else ""
         said = f"{type(error.cause).__name__}: {error.cause}"
@@ -90,6 +93,8 @@ def _best_effort(
         try:
             pack = codec.dump(values, main=job.namespace, meta=meta, best_effort=True)
         except ModuleNotFoundError:
+            if not values:
+                raise  # a cloudpickle that cannot be imported
             for name in _unpicklable_here(job, values):
                 left_out[name] = "it cannot be pickled without cloudpickle; --packages cloudpickle installs that"
                 del values[name]
@@ -100,6 +105,12 @@ def _best_effort(
                 refused[frame.name] = (
                     f"it has {_size(frame.size)}, more than {_size(limit)}; --out +{frame.name} brings it back"
                 )
+        if not refused and values and missing_room(job, pack):
+            sizes = {frame.name: frame.size for frame in pack.frames if frame.name in values}
+            # What was asked for goes last, and among the others the largest first.
+            name = min(values, key=lambda name: (name in asked, -sizes[name]))
+            room = _size(int(job.spec.get("artifact_limit") or 0))
+            refused[name] = f"it has {_size(sizes[name])}, and a job without a store brings back no more than {room}"
         if not refused:
             return pack
         for name, reason in refused.items():
@@ -136,6 +147,29 @@ def _meta(
     if isinstance(reported, bytes):
         meta["reported"] = json.loads(reported.decode("utf-8"))
     return meta
+
+
+def missing_room(job: Context, pack: codec.Pack) -> int:
+    """Count the bytes of artifacts that a pack needs beyond those there is room for."""
+    room = job.room()
+    if room is None:
+        return 0
+    needed = sum(buffer.nbytes for digest, buffer in pack.buffers.items() if not job.saved(digest))
+    if not envelope.fits(len(pack.data)):
+        needed += len(pack.data)
+    return max(0, needed - room)
+
+
+def too_large(job: Context, pack: codec.Pack) -> str:
+    """Say why there is no room for a pack, and what to do."""
+    frames = sorted(pack.frames, key=lambda frame: -frame.size)[:3]
+    parts = _listed(f"{frame.name} has {_size(frame.size)}" for frame in frames if not frame.via)
+    limit, room = int(job.spec.get("artifact_limit") or 0), job.room() or 0
+    left = f" ({_size(room)} of them are left)" if room < limit else ""
+    return (
+        f"{parts}, and a job without a store brings back no more than {_size(limit)}{left}; set one (store = "
+        '"s3://bucket/prefix" in [tool.konduktor]), write it to a volume, or give back less'
+    )
 
 
 def encode(job: Context, pack: codec.Pack) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
+
+from .digest import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing costs a job 3 ms
@@ -21,7 +22,7 @@ PYTHON = ".".join(map(str, sys.version_info[:2]))
 class CodecError(Exception):
     """Bytes that must not be unpickled.
 
-    ``kind`` is ``"format"``, ``"integrity"`` or ``"version"``.
+    ``kind`` is ``"format"``, ``"integrity"`` or ``"version"``; ``"store"`` if they could not even be fetched.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -126,7 +127,7 @@ class Pack:
     @property
     def sha256(self) -> str:
         """Digest of `data`; the digests of the buffers stand in it."""
-        return hashlib.sha256(self.data).hexdigest()
+        return str(sha256(self.data).hexdigest())
 
     @property
     def size(self) -> int:
@@ -185,7 +186,7 @@ def read_header(data: Buffer) -> dict[str, Any]:
     if stream.nbytes != header["length"]:
         message = "the pack holds {} bytes, its header says {}".format(stream.nbytes, header["length"])
         raise CodecError("integrity", message)
-    if hashlib.sha256(stream).hexdigest() != header["sha256"]:
+    if sha256(stream).hexdigest() != header["sha256"]:
         raise CodecError("integrity", "the pack's bytes do not have the digest its header names")
     return dict(header, _start=end + 1)
 
@@ -207,7 +208,9 @@ def check_versions(header: Mapping[str, Any]) -> list[str]:
     if header["code"] and header["python"] != PYTHON:
         raise CodecError(
             "version",
-            "code objects pickled by Python {} cannot be loaded by Python {}".format(header["python"], PYTHON),
+            "code objects pickled by Python {} cannot be loaded by Python {} ({}, {})".format(
+                header["python"], PYTHON, sys.version.split()[0], sys.executable
+            ),
         )
     notes = []
     for package, there in sorted(header["packages"].items()):

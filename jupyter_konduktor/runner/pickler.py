@@ -78,7 +78,14 @@ def _cloud_pickler(file: io.BytesIO, callback: Callable[[pickle.PickleBuffer], b
     Functions are taken apart by cloudpickle, and put together by functions of ours: so loading one does not import
     cloudpickle, which is the larger part of a small job's time.
     """
+    if "cloudpickle" not in sys.modules:
+        from . import carried
+
+        carried.offer(first=True)
     import cloudpickle.cloudpickle as cp
+
+    if not hasattr(cp, "Pickler"):
+        raise ModuleNotFoundError("the cloudpickle that the code has imported is older than 3.0", name="cloudpickle")
 
     class CloudPickler(cp.Pickler):  # type: ignore[misc]
         def reducer_override(self, obj: Any) -> Any:

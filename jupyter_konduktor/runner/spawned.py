@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import codec
+from . import carried, codec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if {package!r} not in sys.modules:
     sys.modules[{package!r}] = type(sys)({package!r})
     sys.modules[{package!r}].__path__ = [{folder!r}]
 from {package}.spawned import restore
-restore({pack!r}, globals())
+restore({pack!r}, {carried!r}, globals())
 '''
 
 
@@ -70,7 +70,8 @@ def _snapshot(job: Context) -> str | None:
     path = os.path.join(folder, pack.sha256)
     _write(path, pack.data)
     home = os.path.dirname(os.path.abspath(__file__))
-    _write(path + ".py", _SCRIPT.format(package=_PACKAGE, folder=home, pack=path).encode("utf-8", "surrogateescape"))
+    script = _SCRIPT.format(package=_PACKAGE, folder=home, pack=path, carried=carried.used())
+    _write(path + ".py", script.encode("utf-8", "surrogateescape"))
     return path + ".py"
 
 
@@ -83,14 +84,15 @@ def _write(path: str, data: Any) -> None:
     os.rename(temporary, path)
 
 
-def restore(path: str, namespace: dict[str, Any]) -> None:
-    """Load a snapshot into the main namespace of a spawned process."""
+def restore(path: str, use_carried: bool, namespace: dict[str, Any]) -> None:
+    """Load a snapshot into the main namespace of a spawned process, with the cloudpickle that it was made with."""
     import linecache
 
     from . import stub
 
     stub.install()
     namespace.pop("restore", None)
+    carried.offer(first=use_carried)
 
     def fetch(digest: str, size: int) -> bytearray:
         with open(os.path.join(os.path.dirname(path), digest), "rb") as file:

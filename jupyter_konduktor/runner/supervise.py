@@ -2,7 +2,7 @@
 
 The parent never runs code of the user. It forks first and imports most of what it needs later, while the user's
 process already starts. One `Supervisor` runs one attempt; restarts are the caller's. Keys of the spec that are read
-here: name, kind, nonce, nodes, node_env, grace, timeout, output_dir (`child` has the others).
+here: name, kind, nonce, nodes, rank, node_env, grace, timeout, output_dir (`child` has the others).
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class Supervisor:
         # a container would not see it at all.
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _FORWARDED)
         self._gate = os.pipe()
-        for rank in range(int(self.spec.get("nodes") or 1)):
+        ranks = range(int(self.spec.get("nodes") or 1)) if self.spec.get("rank") is None else [self.spec["rank"]]
+        for rank in ranks:
             self._nodes.append(self._fork(rank))
         os.close(self._gate[0])
         self.pids = [node.pid for node in self._nodes]
@@ -378,9 +379,13 @@ class Supervisor:
             message = envelope.build(code, counts)
         else:
             value = speaker.value or _left_value(self.spec, speaker.rank)
-            message = envelope.collect(code, value, output_dir(self.spec, speaker.rank))
+            if self.spec.get("rank"):
+                message = envelope.build(code, value if code else None)  # node 0 is the one that reports
+            else:
+                message = envelope.collect(code, value, output_dir(self.spec, speaker.rank))
         codes = [node.status for node in self._nodes]
-        self.reporter.finished(message, codes, self._failed.rank if self._failed else None, speaker.signal)
+        failed = self._failed.rank if self._failed else None
+        self.reporter.finished(message, codes, failed, speaker.signal)
         return code
 
     def _describe(self, node: Node) -> str:
@@ -404,7 +409,7 @@ def output_dir(spec: dict[str, Any], rank: int) -> str:
         if given:
             return str(given)
     place = str(spec["output_dir"])
-    return place if rank == 0 else f"{place.rstrip('/')}-{rank}"
+    return place if rank == 0 or spec.get("rank") is not None else f"{place.rstrip('/')}-{rank}"
 
 
 def _left_value(spec: dict[str, Any], rank: int) -> bytes | None:

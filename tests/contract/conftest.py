@@ -1,6 +1,6 @@
 """The backends that the contract suite runs over, and what its tests share.
 
-A backend joins by one more entry in `BACKENDS`: a function that makes it, on resources of its own, for one test.
+A backend joins by one more entry in `BACKENDS`: what prepares a place for one test, on resources of its own.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pytest
 
+from jupyter_konduktor.backends import get_backend
 from jupyter_konduktor.backends.local.backend import LocalBackend
 from jupyter_konduktor.backends.protocol import Backend, Event, LogGrew
+from jupyter_konduktor.config import Settings
 from jupyter_konduktor.runner.envelope import Envelope, parse
 from jupyter_konduktor.runner.stream import StreamDecoder
 from jupyter_konduktor.state import JobRecord, JobState
@@ -27,29 +29,52 @@ GRACE = 1.0
 PATIENCE = 60.0
 
 
-def _local(place: Path) -> Backend:
-    return LocalBackend(place / "jobs", grace=GRACE)
+@contextmanager
+def _local(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    place = request.getfixturevalue("tmp_path")
+
+    def make(**more: Any) -> Backend:
+        return LocalBackend.from_settings(Settings.load({"local_dir": str(place / "jobs"), "grace": GRACE, **more}))
+
+    yield Harness(make, {})
 
 
-BACKENDS: dict[str, Callable[[Path], Backend]] = {"local": _local}
+@contextmanager
+def _kubernetes(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    cluster = request.getfixturevalue("cluster")
+    monkeypatch = request.getfixturevalue("monkeypatch")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(request.getfixturevalue("tmp_path")))
+    with cluster.new_namespace({"cpu": "200m"}) as namespace:
+        where = {"backend": "kubernetes", "kubeconfig": str(namespace.kubeconfig)}
+
+        def make(**more: Any) -> Backend:
+            return get_backend("kubernetes", Settings.load({**where, "grace": GRACE, **more}))
+
+        yield Harness(make, {"image": cluster.image, "cpus": "100m"}, apart=1.0)
+
+
+BACKENDS = {"local": _local, "kubernetes": _kubernetes}
 
 
 class Harness:
     """A backend under test and the everyday steps with it."""
 
-    def __init__(self, make: Callable[[], Backend]) -> None:
+    def __init__(self, make: Callable[..., Backend], where: dict[str, str], apart: float = 0.0) -> None:
         self._make = make
+        self._where = where  # what a task has to name here
+        self._apart = apart  # seconds between two jobs that have an order in their queue
         self._made: list[Backend] = []
         self.backend = self.another()
 
-    def another(self) -> Backend:
-        """Make a second client of the same jobs."""
-        self._made.append(self._make())
+    def another(self, **settings: Any) -> Backend:
+        """Make a second client of the same jobs, with other settings."""
+        self._made.append(self._make(**settings))
         return self._made[-1]
 
     def task(self, script: str, **options: Any) -> Task:
         """Make a task that runs a shell script."""
-        return Task.create(kind="command", command=["sh", "-c", script], **{"name": "t", **options})
+        where = {"name": "t", **self._where, **options}
+        return Task.create(kind="command", command=["sh", "-c", script], **where)
 
     def submit(self, script: str, *, key: str | None = None, **options: Any) -> JobRecord:
         return self.backend.submit(self.task(script, **options), None, key=key or uuid.uuid4().hex)
@@ -77,6 +102,11 @@ class Harness:
             assert time.monotonic() < end, f"still {seen} after {PATIENCE:g} s"
             time.sleep(0.01)
         return seen
+
+    def submit_after(self, script: str, **options: Any) -> JobRecord:
+        """Submit a job that stands behind all others in its queue."""
+        time.sleep(self._apart)
+        return self.submit(script, **options)
 
     def run(self, script: str, **options: Any) -> JobRecord:
         """Run a script to its end."""
@@ -149,8 +179,8 @@ class Follower:
         self.wait(lambda: all(any(r.state.final for r in self.records(job)) for job in jobs))
 
 
-@pytest.fixture(params=list(BACKENDS))
-def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
-    harness = Harness(lambda: BACKENDS[request.param](tmp_path))
-    yield harness
-    harness.end()
+@pytest.fixture(params=["local", pytest.param("kubernetes", marks=pytest.mark.needs("cluster"))])
+def jobs(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    with BACKENDS[request.param](request) as harness:
+        yield harness
+        harness.end()

@@ -92,7 +92,7 @@ def test_watch_survives_a_callback_that_raises(jobs: Harness, caplog: pytest.Log
 def test_watch_tells_where_queued_jobs_stand(jobs: Harness) -> None:
     follower = jobs.follow()
     filler = jobs.fill()
-    first, second = jobs.submit("true"), jobs.submit("true")
+    first, second = jobs.submit_after("true"), jobs.submit_after("true")
     follower.wait(lambda: any(r.position == 1 for r in follower.records(second)))
     jobs.backend.cancel(first.name)
     follower.wait(lambda: any(r.position == 0 for r in follower.records(second)))
@@ -101,8 +101,9 @@ def test_watch_tells_where_queued_jobs_stand(jobs: Harness) -> None:
 
 def test_growth_of_a_log_is_told_before_the_end(jobs: Harness) -> None:
     follower = jobs.follow()
-    record = jobs.submit("echo first; sleep 0.5; echo second")
+    record = jobs.submit("echo first; sleep 2.5; echo second")
     follower.wait(lambda: bool(follower.growth(record)))
+    jobs.wait_output(record, b"first\n")
     assert jobs.output(record) == b"first\n"
     follower.wait_final(record)
     growth = follower.growth(record)
@@ -119,7 +120,7 @@ def test_flood_of_output_is_no_flood_of_events(jobs: Harness) -> None:
     follower.wait_final(record)
     ended = jobs.backend.get(record.name)
     seconds = (ended.finished or 0) - (ended.started or 0)
-    assert len(follower.growth(record)) <= 20 * seconds + 5
+    assert len(follower.growth(record)) <= 20 * (seconds + 1) + 5
     assert jobs.output(record) == b"".join(b"%d\n" % number for number in range(20000))
 
 

@@ -70,6 +70,15 @@ def test_another_process_attaches_by_the_name_alone():
     assert run.stdout.split() == ["5"], run.stderr
 
 
+def test_a_job_of_this_machine_is_found_though_jobs_run_elsewhere(monkeypatch, tmp_path):
+    job = script("true")
+    monkeypatch.setenv("JUPYTER_KONDUKTOR_BACKEND", "kubernetes")
+    monkeypatch.setenv("JUPYTER_KONDUKTOR_KUBECONFIG", str(tmp_path / "absent"))
+    assert jk.attach(job).wait(30) == "succeeded"
+    with pytest.raises(errors.KonduktorError, match="absent"):  # what is told is of where jobs run
+        jk.attach("nobody-12345")
+
+
 def test_an_unknown_name_is_told():
     with pytest.raises(errors.JobNotFoundError, match="nobody-12345"):
         jk.attach("nobody-12345")

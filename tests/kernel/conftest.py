@@ -27,11 +27,14 @@ class Shown:
         Message type and content. A stream's neighbouring messages are one; an updated display stands where it was.
     messages : int
         How many messages there were.
+    comms : list of (str, content)
+        What was sent to widgets.
     """
 
     reply: dict[str, Any] = field(default_factory=dict)
     outputs: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     messages: int = 0
+    comms: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -80,6 +83,8 @@ class Shown:
             self.outputs.clear()
         elif kind in ("stream", "display_data", "execute_result", "error"):
             self.outputs.append((kind, dict(content)))
+        elif kind.startswith("comm_"):
+            self.comms.append((kind, content))
 
 
 class Kernel:
@@ -109,11 +114,19 @@ class Kernel:
         self.manager.shutdown_kernel(now=True)
 
     def run(
-        self, code: str, timeout: float = 60, during: Callable[[Shown], bool] | None = None, cell_id: str | None = None
+        self,
+        code: str,
+        timeout: float = 60,
+        during: Callable[[Shown], bool] | None = None,
+        cell_id: str | None = None,
+        person: bool = False,
     ) -> Shown:
-        """Run a cell; ``during`` is called after each message until it returns True."""
+        """Run a cell; ``during`` is called after each message until it returns True.
+
+        With ``person`` it is run as a front end does it that can ask, and show widgets.
+        """
         code = code.strip("\n")
-        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": person, "stop_on_error": True}
         metadata = {"cellId": cell_id} if cell_id else {}
         message = self.client.session.msg("execute_request", content, metadata=metadata)
         self.client.shell_channel.send(message)

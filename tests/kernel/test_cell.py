@@ -117,6 +117,20 @@ def test_a_status_line_appears_only_after_two_seconds_and_becomes_the_last_line(
     assert "succeeded in 2." in talking.last_line
 
 
+def test_a_progress_bar_is_not_cut_off_by_the_status_line(kernel: Any) -> None:
+    bar = "for i in range(31):\n    print(f'\\r{i:3}', end='', file=sys.stderr, flush=True); time.sleep(0.1)"
+    shown = kernel.run(f"%%konduktor\nimport sys, time\n{bar}\nprint('.', file=sys.stderr)")
+    assert [kind for kind, _ in shown.outputs] == ["stream", "display_data"], "nothing stands in the middle of the bar"
+    assert "succeeded in 3." in shown.last_line
+
+
+def test_a_name_that_another_cell_imported_in_its_job_is_told_to_be_imported_again(kernel: Any) -> None:
+    assert kernel.run("%%konduktor\nimport os.path, json as js\nfrom math import pi").ok
+    for name in ("os", "js", "pi"):
+        shown = kernel.run(f"%%konduktor\nprint({name})")
+        assert f"`{name}` is read in line 2 and is not defined; Import `{name}` in this cell too" in shown.text
+
+
 def test_quiet_shows_the_output_alone(kernel: Any) -> None:
     shown = kernel.run("%%konduktor --quiet\nprint('only this')\nq = 1")
     assert [kind for kind, _ in shown.outputs] == ["stream"], shown.text
@@ -224,10 +238,11 @@ def test_an_interrupt_stops_the_wait_and_not_the_job(kernel: Any) -> None:
     assert name is not None
     assert f"%konduktor attach {name[0]}" in line[0]
     assert f"%konduktor cancel {name[0]}" in line[0]
+    assert shown.error == "KeyboardInterrupt", "no frame of ours pushes the line out of sight"
     assert kernel.value(f"str(__import__('jupyter_konduktor').attach('{name[0]}').state)") == "'Running'"
     assert kernel.run(f"%konduktor cancel {name[0]}").stream() == f"konduktor: {name[0]} is being cancelled\n"
     assert kernel.value(f"__import__('jupyter_konduktor').attach('{name[0]}').wait(20)") == "'cancelled'"
-    assert "already cancelled" in kernel.run(f"%konduktor cancel {name[0]}").stream()
+    assert "has ended already: cancelled" in kernel.run(f"%konduktor cancel {name[0]}").stream()
     lost = kernel.run(f"%konduktor result {name[0]}")
     assert lost.reply["ename"] == "JobCancelledError"
 
@@ -423,7 +438,7 @@ def test_queues_doctor_and_gc_tell_the_truth(kernel: Any) -> None:
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>"])
 def test_what_a_table_shows_is_escaped(kernel: Any, name: str) -> None:
-    shown = kernel.run(f"from jupyter_konduktor.magics.table import Table\nTable(('a',), [({name!r},)])")
+    shown = kernel.run(f"from jupyter_konduktor.summary import Table\nTable(('a',), [({name!r},)])")
     assert "<script>" not in shown.displays[0]["text/html"]
     assert "&lt;script&gt;" in shown.displays[0]["text/html"]
 

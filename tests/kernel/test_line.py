@@ -31,7 +31,7 @@ def usage_error(shown: Any) -> str:
         ("--timeout soon", "timeout is a number of seconds above 0"),
         ("--env A", "env is NAME=VALUE"),
         ("--volume claim", "volume is CLAIM:/path"),
-        ("--secret 1x", "secret is NAME or NAME=secret/key"),
+        ("--secret 1x", "secret is NAME, NAME=secret/key or /path=secret/key"),
         ("--in absent", "--in absent: there is no such variable"),
         ("--out a.b", "--out a.b: 'a.b' is not a name"),
         ("--config absent.yaml", "there is no settings file absent.yaml"),
@@ -47,6 +47,7 @@ def test_help_needs_no_body_and_runs_nothing(kernel: Any) -> None:
         shown = kernel.run(cell)
         assert shown.ok
         assert "--max-restarts N" in shown.stream()
+        assert ("%konduktor [command]" in shown.stream()) == (cell == "%konduktor help")
     assert "--tail N" in kernel.run("%konduktor logs --help").stream()
     assert "%konduktor logs NAME: what a job wrote" in kernel.run("%konduktor help logs").stream()
     assert kernel.value("'never_run' in globals()") == "False"
@@ -67,6 +68,27 @@ def test_an_unknown_job_is_one_message_without_our_frames(kernel: Any) -> None:
     assert shown.reply["ename"] == "JobNotFoundError"
     assert "absent-12345" in shown.error
     assert "/jupyter_konduktor/" not in shown.error
+
+
+def test_the_doctor_fills_one_table_as_it_finds_things(kernel: Any) -> None:
+    shown = kernel.run("%konduktor doctor --no-job")
+    assert shown.ok
+    (table,) = shown.displays
+    assert shown.messages > len(table["text/plain"].splitlines()), "each finding is an update"
+    for what in ("python", "backend", "kept in", "machine", "GPUs", "jobs"):
+        assert f" {what} " in table["text/plain"]
+    assert "a small job" not in table["text/plain"]
+    assert "<td" in table["text/html"]
+    assert "must be local or kubernetes" in usage_error(kernel.run("%konduktor doctor --backend locl"))
+
+
+def test_the_doctor_says_why_a_backend_cannot_be_used(kernel: Any) -> None:
+    (kernel.cwd / "absent").write_text("")
+    assert kernel.run(f"%config KonduktorMagics.local_dir = {str(kernel.cwd / 'absent')!r}").ok
+    (table,) = kernel.run("%konduktor doctor").displays
+    assert kernel.run("%config KonduktorMagics.local_dir = None").ok
+    assert "✗  backend  local (default): " in table["text/plain"]
+    assert "Set local_dir to a directory of yours" in table["text/plain"]
 
 
 def test_config_sets_a_value_for_this_kernel(kernel: Any) -> None:

@@ -231,6 +231,16 @@ def test_runner_that_cannot_be_started_fails_its_job_and_no_other(local: Local) 
     assert local.wait(sound).state is JobState.SUCCEEDED
 
 
+def test_many_runners_that_cannot_be_started_fail_one_after_the_other(local: Local) -> None:
+    filler = local.fill()
+    jobs = [local.submit("true") for _ in range(400)]
+    for job in jobs[:-1]:
+        (local.root / "jobs" / job.name / "launch.json").unlink()
+    local.backend.cancel(filler.name)
+    assert local.wait(jobs[-1]).state is JobState.SUCCEEDED
+    assert {local.backend.get(job.name).reason for job in jobs[:-1]} == {"RunnerStartFailed"}
+
+
 def test_runner_that_dies_at_its_start_fails_its_job_with_the_reason(local: Local) -> None:
     filler = local.fill()
     broken = local.submit("true")

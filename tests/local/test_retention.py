@@ -35,6 +35,24 @@ def _finished(local: Local, days_ago: float = 0, size: int = 0, *buffers: bytes)
     return record
 
 
+def test_packages_that_no_job_uses_are_collected(local: Local) -> None:
+    place = local.root / "packages"
+    for name, days in (("old", 8), ("new", 6)):
+        (place / name).mkdir(parents=True)
+        (place / name / "big.py").write_bytes(bytes(1000))
+        (place / f"{name}.lock").touch()
+        (place / f"{name}.done").touch()
+        os.utime(place / f"{name}.done", (0, time.time() - days * 86400))
+    (place / "begun").mkdir()
+    running = local.submit("exec sleep 600", packages=["pytest"])
+    assert local.backend.collect_garbage() == (0, 0)
+    local.backend.cancel(running.name)
+    local.wait(running)
+    assert local.backend.collect_garbage(dry_run=True)[1] >= 1000
+    assert local.backend.collect_garbage()[1] >= 1000
+    assert sorted(path.name for path in place.iterdir()) == ["new", "new.done", "new.lock"]
+
+
 def test_old_jobs_are_collected_with_their_files(local: Local) -> None:
     old, new = _finished(local, 8, 1000), _finished(local, 6, 1000)
     running = local.wait(local.submit("exec sleep 600"), JobState.RUNNING)

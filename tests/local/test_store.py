@@ -20,8 +20,9 @@ import pytest
 
 from jupyter_konduktor.backends.local import watch as watch_module
 from jupyter_konduktor.backends.local.backend import LocalBackend
-from jupyter_konduktor.backends.local.root import NETWORK, filesystem, local_root, open_root
+from jupyter_konduktor.backends.local.root import open_root
 from jupyter_konduktor.backends.protocol import Event
+from jupyter_konduktor.backends.root import NETWORK, filesystem, local_root
 from jupyter_konduktor.errors import StoreError, SubmitError
 from jupyter_konduktor.state import JobRecord, JobState
 from jupyter_konduktor.task import Task

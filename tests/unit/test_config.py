@@ -70,6 +70,7 @@ def test_every_value_names_its_source(places: Places) -> None:
     places.project.write_text('[project]\nname = "x"\n\n[tool.konduktor]\n\ncpus = 2\n[tool.konduktor.env]\nA = "1"\n')
     places.environ["JUPYTER_KONDUKTOR_QUIET"] = "yes"
     config.set_session("gpus", "H100:8")
+    config.set_session("pod_config", {"spec": {"hostNetwork": True}})
     settings = places.load({"nodes": 2})
     assert settings.source("image") == f"user {places.user}:4"
     assert settings.source("cpus") == f"project {places.project}:6"
@@ -81,6 +82,7 @@ def test_every_value_names_its_source(places: Places) -> None:
     rows = {key: (value, source) for key, value, source in settings.explain()}
     assert set(rows) == set(KEYS)
     assert rows["max_output"] == ("1Gi", "default")
+    assert rows["pod_config"] == ('{"spec": {"hostNetwork": true}}', "%config"), "as the variable takes it"
     assert rows["env"][0] == "A=...", "values of environment variables are not shown"
 
 

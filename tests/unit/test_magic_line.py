@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ def refused(line: str) -> str:
         ("-h", {"help": True}),
         ("--workdir C:\\data\\x --nodes 1", {"workdir": "C:\\data\\x", "nodes": "1"}),
         ('--packages "torch>=2,<3 numpy"', {"packages": ["torch>=2,<3 numpy"]}),
+        ('--packages "torch>=2.4" polars --quiet', {"packages": ["torch>=2.4", "polars"], "quiet": True}),
+        ('--packages sync --setup "make all" --setup=ls', {"packages": ["sync"], "setup": ["make all", "ls"]}),
     ],
 )
 def test_a_line_is_taken_apart_as_a_shell_would(line: str, values: dict[str, Any]) -> None:
@@ -86,6 +90,27 @@ def test_what_is_wrong_is_said_in_one_line(line: str, message: str) -> None:
 def test_only_existing_variables_are_put_in_never_expressions(word: str, value: str) -> None:
     """A value with spaces stays one word: what a variable holds can add no option."""
     assert parsed(f"--name {word}") == {"name": value}
+
+
+CELLS = Path(__file__).parents[2] / "labextension/src/cells"
+
+
+@pytest.mark.parametrize(("line", "values"), json.loads((CELLS / "__tests__/lines.json").read_text()))
+def test_the_form_in_jupyterlab_reads_a_line_as_the_kernel_does(line: str, values: dict[str, Any] | None) -> None:
+    """These very lines are read by the extension's own tests."""
+    if values is None:
+        refused(line)
+    else:
+        assert parse_cell(line, {}).values == values
+
+
+def test_the_form_in_jupyterlab_knows_which_options_take_no_value() -> None:
+    listed = re.search(r"SWITCHES = \[(.*?)\]", (CELLS / "line.ts").read_text())
+    assert listed is not None
+    assert re.findall(r"'(--[a-z-]+)'", listed[1]) == [item.flag for item in CELL_OPTIONS if not item.metavar]
+    written = re.search(r"FLAGS = \[(.*?)\]", (CELLS / "fields.ts").read_text(), re.DOTALL)
+    assert written is not None
+    assert set(re.findall(r"'(--[a-z-]+)'", written[1])) <= {item.flag for item in CELL_OPTIONS}
 
 
 def test_every_option_is_in_the_help() -> None:

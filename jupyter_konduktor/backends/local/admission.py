@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ORDER = "priority DESC, seq"
 _LEAST = 1e-3  # of a core: the least that a task may ask for
 _GRAIN = 1e-9  # sums of floats
+_GIB = 2**30
 
 
 class Capacity:
@@ -79,6 +80,28 @@ def choose(capacity: Capacity, active: Iterable[Row], queued: Iterable[Row]) -> 
             devices = devices[need[2] :]
         cpus, memory, gpus = cpus - need[0], memory - need[1], gpus - need[2]
     return chosen
+
+
+def waits_for(capacity: Capacity, active: Iterable[Row], row: Row) -> str:
+    """Say what the next job of the queue waits for, as a sentence; empty if it does not wait."""
+    active = list(active)
+    taken = [device for held in active for device in held["devices"].split(",") if device]
+    free = {
+        "CPU": (capacity.cpus - sum(min(held["cpus"], capacity.cpus) for held in active), capacity.cpus),
+        "GPU": (sum(device not in taken for device in capacity.gpus), len(capacity.gpus)),
+        "GiB": ((capacity.memory - sum(held["memory"] for held in active)) / _GIB, capacity.memory / _GIB),
+    }
+    asked = {
+        "CPU": min(row["cpus"], capacity.cpus),
+        "GPU": row["gpus"],
+        "GiB": min(row["memory"] / _GIB, free["GiB"][1]),
+    }
+    said = []
+    for unit, (left, total) in free.items():
+        if asked[unit] > max(left, 0) + _GRAIN:
+            name = {"GiB": "GiB of memory"}.get(unit, f"{unit}s")
+            said.append(f"it asks for {asked[unit]:.3g} {name}, and {max(left, 0):.3g} of {total:.3g} are free")
+    return f"waits for capacity: {'; '.join(said)}" if said else ""
 
 
 def admit(store: Store) -> list[str]:

@@ -19,16 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_konduktor.backends.local import bell, machine, process, reading, retention
 from jupyter_konduktor.backends.local.admission import Capacity, admit, set_capacity
+from jupyter_konduktor.backends.local.examine import examine, kept
 from jupyter_konduktor.backends.local.needs import Needs, needs_of
 from jupyter_konduktor.backends.local.reconcile import reconcile
 from jupyter_konduktor.backends.local.records import BACKEND, QUEUE, Listing, records
-from jupyter_konduktor.backends.local.root import default_root, open_root
+from jupyter_konduktor.backends.local.root import open_root
 from jupyter_konduktor.backends.local.spawn import start_admitted
 from jupyter_konduktor.backends.local.store import ACTIVE, FINAL, Store
 from jupyter_konduktor.backends.local.submission import Terms, discard_job, new_nonce, write_job
 from jupyter_konduktor.backends.local.verdict import REQUEUE, Verdict, resume, settle
 from jupyter_konduktor.backends.local.watch import LocalWatch
-from jupyter_konduktor.backends.protocol import Event, LogChunk
+from jupyter_konduktor.backends.protocol import Event, Finding, LogChunk
+from jupyter_konduktor.backends.root import default_root
 from jupyter_konduktor.errors import BackendError, JobNotFoundError, StoreError, SubmitError
 from jupyter_konduktor.state import JobRecord, QueueInfo
 from jupyter_konduktor.task import Task, new_name
@@ -55,6 +57,8 @@ class LocalBackend:
     keep_days : float, default 7
     keep_bytes : int, default 10 GB
         How long finished jobs are kept, and how much of them.
+    installer : mapping, optional
+        Where packages come from (`Settings.installer`).
 
     Raises
     ------
@@ -70,12 +74,14 @@ class LocalBackend:
         grace: float = 10.0,
         keep_days: float = 7.0,
         keep_bytes: int = 10 * 10**9,
+        installer: Mapping[str, Any] | None = None,
     ) -> None:
         self._layout, self._notes = open_root(default_root() if root is None else root)
         self._ignore_gpus = ignore_gpus
         self._grace = grace
         self._keep_days = keep_days
         self._keep_bytes = keep_bytes
+        self._installer = dict(installer or {})
         self._lock = threading.RLock()
         self._store: Store | None = None
         self._listing = Listing()
@@ -92,12 +98,22 @@ class LocalBackend:
             grace=settings.grace,
             keep_days=settings.keep_days,
             keep_bytes=settings.keep_bytes,
+            installer=settings.installer,
         )
 
     @property
     def name(self) -> str:
         """The name of the backend in settings and records."""
         return BACKEND
+
+    @property
+    def place(self) -> str:
+        """Where its jobs run, for a person."""
+        return "this machine"
+
+    def owns(self, record: JobRecord) -> bool:
+        """Whether the user of this process submitted the job, whose store it is: always."""
+        return True
 
     @property
     def root(self) -> Path:
@@ -109,6 +125,10 @@ class LocalBackend:
     def check(self, task: Task) -> list[str]:
         """Refuse a task that can never run here; gives notes on what has no effect here."""
         return [*self._notes, *self._needs(task).notes]
+
+    def review(self, task: Task, payload: Payload) -> builtins.list[str]:
+        """Nothing: the job runs in this very Python."""
+        return []
 
     def submit(
         self, task: Task, payload: Payload | None, *, key: str, origin: Mapping[str, Any] | None = None
@@ -156,7 +176,8 @@ class LocalBackend:
         for _ in range(_NAMES_TRIED):
             name = new_name(task.name)
             try:
-                write_job(self._layout, task, payload, Terms(name, uid, nonce, self._grace, bool(self._machine().gpus)))
+                terms = Terms(name, uid, nonce, self._grace, bool(self._machine().gpus), self._installer)
+                write_job(self._layout, task, payload, terms)
             except FileExistsError:
                 continue
             return name
@@ -219,7 +240,7 @@ class LocalBackend:
         """Look one job up; raises `JobNotFoundError`."""
         with self._database() as store:
             found = records(store, "name = ?", name)
-            if found and not found[0].state.ends_wait:
+            if found and not found[0].ends_wait:
                 self._mend(store)
                 found = records(store, "name = ?", name)
         if not found:
@@ -319,10 +340,17 @@ class LocalBackend:
             if runs and row["supervised"] and not process.send(row["pid"], row["birth"], signal.SIGTERM):
                 reconcile(store)
 
+    def examine(self) -> Iterator[Finding]:
+        """Look at this machine and at what is kept here; never raises for what it finds."""
+        return examine(self.root, self._notes, ("jobs", lambda: [kept(self.list())]))
+
     def collect_garbage(self, *, dry_run: bool = False) -> tuple[int, int]:
         """Remove finished jobs beyond the retention; returns (jobs, bytes) removed or, dry, removable."""
         with self._database() as store:
             return retention.collect(store, keep_days=self._keep_days, keep_bytes=self._keep_bytes, dry_run=dry_run)
+
+    def collect_stored(self, *, dry_run: bool = False) -> None:
+        """Remove nothing: local jobs use no store."""
 
     def _collect_quietly(self) -> None:
         """Collect in a thread of its own, with a connection of its own, so that nobody waits for it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from _thread import allocate_lock
 
 STATE = b"s"
 LOG = b"l"
@@ -25,6 +26,8 @@ class Bell:
 
     def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, f"{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}")
+        self._closed = False
+        self._closing = allocate_lock()
         self.fd, self._writer = self._make()
 
     def _make(self) -> tuple[int, int]:
@@ -61,8 +64,10 @@ class Bell:
             rung += data
 
     def wake(self) -> None:
-        """Wake the watcher itself, with no news."""
-        _write(self._writer, b"w")
+        """Wake the watcher itself, with no news; from any thread, also when it was taken away meanwhile."""
+        with self._closing:
+            if not self._closed:
+                _write(self._writer, b"w")
 
     def exists(self) -> bool:
         """Whether others can still ring it."""
@@ -74,8 +79,10 @@ class Bell:
             os.unlink(self.path)
         except FileNotFoundError:
             pass  # the folder was cleared
-        os.close(self.fd)
-        os.close(self._writer)
+        with self._closing:
+            self._closed = True
+            os.close(self.fd)
+            os.close(self._writer)
 
 
 def ring(folder: str, news: bytes) -> None:

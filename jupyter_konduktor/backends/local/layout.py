@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 
-PRIVATE_DIR = 0o700
-PRIVATE_FILE = 0o600
-
 
 class Layout:
     """The paths under one root.
@@ -17,13 +14,14 @@ class Layout:
         An absolute path.
     """
 
-    __slots__ = ("database", "jobs", "objects", "root", "watch")
+    __slots__ = ("database", "jobs", "objects", "packages", "root", "watch")
 
     def __init__(self, root: str) -> None:
         self.root = root
         self.database = os.path.join(root, "jobs.sqlite")
         self.jobs = os.path.join(root, "jobs")
         self.objects = os.path.join(root, "objects")
+        self.packages = os.path.join(root, "packages")
         self.watch = os.path.join(root, "watch")
 
     def job(self, name: str) -> str:
@@ -61,26 +59,3 @@ class Layout:
     def lock(self, name: str) -> str:
         """Give the file that a job's supervisor holds locked for as long as it lives."""
         return os.path.join(self.job(name), "lock")
-
-
-def write_private(path: str, *parts: bytes | memoryview) -> None:
-    """Write a file that only its owner reads, complete or not at all."""
-    temporary = f"{path}.{os.getpid()}.part"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
-    try:
-        try:
-            for part in parts:
-                write_all(fd, part)
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Write all of the data, however little the system takes at a time."""
-    left = memoryview(data).cast("B")
-    while left:
-        left = left[os.write(fd, left) :]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 from dataclasses import dataclass
@@ -122,6 +121,14 @@ def _check_workdir(task: Task) -> None:
 
 
 def _check_secrets(task: Task) -> None:
+    files = [name for name in task.secrets if not name.isidentifier()]
+    if files:
+        raise InvalidTaskError(
+            f"secrets: {files[0]} is a file of a cluster's Secret, and this machine has none",
+            advice="On this machine a secret is read from the environment: --secret NAME. Its files are there already.",
+            field="secrets",
+            value=files[0],
+        )
     missing = [name for name in task.secrets if name not in os.environ]
     if missing:
         raise InvalidTaskError(
@@ -133,19 +140,7 @@ def _check_secrets(task: Task) -> None:
 
 
 def _unused(task: Task) -> list[str]:
-    notes = [f"{field}: not used on this machine" for field in ("image", "queue", "volumes") if getattr(task, field)]
-    missing = [name for name in task.packages if not _is_installed(name)]
-    if missing:
-        notes.append(f"packages: {', '.join(missing)} not installed; here a job runs in the kernel's environment")
-    return notes
-
-
-def _is_installed(requirement: str) -> bool:
-    name = re.match(r"[A-Za-z0-9._-]+", requirement)
-    try:
-        return name is not None and bool(importlib.metadata.version(name[0]))
-    except importlib.metadata.PackageNotFoundError:
-        return False
+    return [f"{field}: not used on this machine" for field in ("image", "queue", "volumes") if getattr(task, field)]
 
 
 def _gib(size: int) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import re
 import sqlite3
 
+from jupyter_konduktor.backends.files import map_private, read_piece
+from jupyter_konduktor.backends.lazy import LazyJson
 from jupyter_konduktor.backends.local.layout import Layout
-from jupyter_konduktor.backends.local.records import LazyJson, nodes_of
+from jupyter_konduktor.backends.local.records import nodes_of
 from jupyter_konduktor.backends.local.store import ACTIVE
 from jupyter_konduktor.backends.protocol import LogChunk
 from jupyter_konduktor.errors import BackendError, JobLostError
@@ -22,16 +22,8 @@ def log(layout: Layout, row: sqlite3.Row, node: int, attempt: int | None, offset
         raise BackendError(f"{name} has {nodes} node{'' if nodes == 1 else 's'}, from 0; there is no node {node}")
     attempt = row["attempt"] if attempt is None else attempt
     over = row["state"] not in ("Queued", *ACTIVE) or attempt < row["attempt"]
-    try:
-        with open(layout.log(name, attempt, node), "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            start = max(0, size + offset) if offset < 0 else offset
-            file.seek(start)
-            data = file.read(limit)
-    except FileNotFoundError:
-        return LogChunk(b"", max(0, offset), over)
-    end = start + len(data)
-    return LogChunk(data, end, over and end >= size)
+    data, end, at_end = read_piece(layout.log(name, attempt, node), offset, limit)
+    return LogChunk(data, end, over and at_end)
 
 
 def envelope(layout: Layout, row: sqlite3.Row) -> bytes | None:
@@ -54,7 +46,7 @@ def artifact(layout: Layout, row: sqlite3.Row, sha256: str) -> memoryview:
     if re.fullmatch(r"[0-9a-f]{64}", sha256):
         for path in (layout.artifact(name, row["attempt"], sha256), layout.object(sha256)):
             try:
-                return _map(path)
+                return map_private(path)
             except FileNotFoundError:
                 continue
     raise JobLostError(
@@ -70,10 +62,3 @@ def _read(path: str) -> bytes | None:
             return file.read()
     except FileNotFoundError:
         return None
-
-
-def _map(path: str) -> memoryview:
-    with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return memoryview(bytearray())  # nothing cannot be mapped
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from jupyter_konduktor.backends.local.layout import PRIVATE_DIR, PRIVATE_FILE, Layout, write_all, write_private
+from jupyter_konduktor.backends.files import PRIVATE_DIR, PRIVATE_FILE, write_all, write_private
+from jupyter_konduktor.backends.local.layout import Layout
 
 _BALLAST = 64 * 1024
 

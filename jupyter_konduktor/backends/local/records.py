@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from jupyter_konduktor.backends.local.admission import ORDER
+from jupyter_konduktor.backends.lazy import LazyJson
+from jupyter_konduktor.backends.local.admission import ORDER, capacity_of, waits_for
 from jupyter_konduktor.backends.local.store import Store
 from jupyter_konduktor.state import JobRecord, JobState, Transition
 
@@ -18,40 +18,6 @@ QUEUE = "local"
 DAMAGED = "Damaged"
 
 _STATES = {state.value: state for state in JobState}
-
-
-class LazyJson(Mapping[str, Any]):
-    """A JSON object that is parsed when it is first read: a list of a thousand jobs reads few of them."""
-
-    __slots__ = ("_data", "_text")
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._data: dict[str, Any] | None = None
-
-    def _parsed(self) -> dict[str, Any]:
-        if self._data is None:
-            try:
-                found = json.loads(self._text)
-            except ValueError:
-                found = {}  # the record that holds it is flagged
-            self._data = found if isinstance(found, dict) else {}
-        return self._data
-
-    def __getitem__(self, key: str) -> Any:
-        return self._parsed()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parsed())
-
-    def __len__(self) -> int:
-        return len(self._parsed())
-
-    def __repr__(self) -> str:
-        return repr(self._parsed())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (self._parsed(),)
 
 
 def records(store: Store, where: str = "1", *values: Any) -> list[JobRecord]:
@@ -68,7 +34,7 @@ def records(store: Store, where: str = "1", *values: Any) -> list[JobRecord]:
         if state in _STATES:
             changes[seq].append(Transition(time, _STATES[state], reason, message, attempt))
     queued = any(row["state"] == "Queued" for row in rows)
-    places = positions(store) if queued else {}
+    places = standing(store) if queued else {}
     return [_record(row, changes[row["seq"]], places) for row in rows]
 
 
@@ -86,10 +52,10 @@ class Listing:
             self._records[record.uid] = record
         self._seen = version
         # The place in the queue of a job changes with others' versions, not with its own.
-        for uid, place in positions(store).items():
+        for uid, (place, why) in standing(store).items():
             known = self._records.get(uid)  # another process may have queued it since
-            if known is not None and known.state is JobState.QUEUED and known.position != place:
-                self._records[uid] = replace(known, position=place)
+            if known is not None and known.state is JobState.QUEUED:
+                self._records[uid] = replace(known, position=place, message=why)
         # In the order of submission, which times do not tell if the clock was set; another process may have made more.
         uids = [uid for (uid,) in store.connection.execute("SELECT uid FROM jobs ORDER BY seq")]
         self._records = {uid: self._records[uid] for uid in uids if uid in self._records}
@@ -103,14 +69,23 @@ def nodes_of(spec: Mapping[str, Any]) -> int:
     return nodes if isinstance(nodes, int) else 1
 
 
-def positions(store: Store) -> dict[str, int]:
-    """Count, for each queued job, those ahead of it."""
-    rows = store.connection.execute(f"SELECT uid FROM jobs WHERE state = 'Queued' ORDER BY {ORDER}")  # noqa: S608
-    return {uid: place for place, (uid,) in enumerate(rows)}
+Standing = tuple[int, str]
+"""Where a queued job stands: how many are ahead of it, and why it waits."""
 
 
-def _record(row: sqlite3.Row, history: Iterable[Transition], places: Mapping[str, int]) -> JobRecord:
+def standing(store: Store) -> dict[str, Standing]:
+    """Say where each queued job stands; what the next one waits for, all that stand behind it wait for."""
+    rows = store.connection.execute(f"SELECT uid, message FROM jobs WHERE state = 'Queued' ORDER BY {ORDER}")  # noqa: S608
+    found = {uid: (place, message) for place, (uid, message) in enumerate(rows)}
+    first = next(iter(found), None)
+    if first is not None and not found[first][1] and (row := store.by_uid(first)) is not None:
+        found[first] = 0, waits_for(capacity_of(store), store.active(), row)
+    return found
+
+
+def _record(row: sqlite3.Row, history: Iterable[Transition], places: Mapping[str, Standing]) -> JobRecord:
     state, reason, message = _STATES.get(row["state"]), row["reason"], row["message"]
+    place, why = places.get(row["uid"], (None, message))
     spec, origin = row["spec"], row["origin"]
     if state is None or not _is_object(spec) or not _is_object(origin):
         state, reason = state or JobState.FAILED, DAMAGED
@@ -121,10 +96,10 @@ def _record(row: sqlite3.Row, history: Iterable[Transition], places: Mapping[str
         backend=BACKEND,
         state=state,
         reason=reason,
-        message=message,
+        message=message or why,
         kind=row["kind"],
         history=tuple(history),
-        position=places.get(row["uid"]),
+        position=place,
         attempt=row["attempt"],
         created=row["created"],
         exit_code=row["exit_code"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -40,16 +41,17 @@ def collect(store: Store, *, keep_days: float, keep_bytes: int, dry_run: bool = 
     jobs, bytes : int
         What was removed, or would be.
     """
-    chosen, size = _choose(store, time.time() - keep_days * 86400, keep_bytes)
+    before = time.time() - keep_days * 86400
+    chosen, size = _choose(store, before, keep_bytes)
     if dry_run:
-        return len(chosen), size + sum(_size(path) for path in _strays(store))
+        return len(chosen), size + sum(_size(path) for path in (*_strays(store), *_unused_packages(store, before)))
     trash: list[Path] = []
     with store.transaction():
         for name in chosen:
             store.connection.execute(f"DELETE FROM jobs WHERE name = ? AND state IN {FINAL}", (name,))  # noqa: S608
         store.connection.execute("INSERT OR REPLACE INTO facts VALUES ('collected', ?)", (time.time(),))
         # While this has the lock no job gets its row. A large tree takes long to delete, so it is only put aside now.
-        for path in _strays(store, just_deleted=set(chosen)):
+        for path in (*_strays(store, just_deleted=set(chosen)), *_unused_packages(store, before)):
             aside = Path(store.layout.jobs) / f".trash-{os.getpid()}-{len(trash)}"
             path.rename(aside)
             trash.append(aside)
@@ -92,6 +94,15 @@ def _strays(store: Store, just_deleted: set[str] | None = None) -> list[Path]:
     objects = [p for p in Path(store.layout.objects).glob("*/*") if p.name not in used]
     just_deleted = just_deleted or set()
     return [p for p in (*folders, *objects) if p.name in just_deleted or _changed(p) < old]
+
+
+def _unused_packages(store: Store, before: float) -> list[Path]:
+    """Find the packages that no job has used since then; none while a job that has any may still load them."""
+    rows = store.rows(f"SELECT spec FROM jobs WHERE state NOT IN {FINAL}")  # noqa: S608
+    if any(json.loads(row["spec"]).get("packages") for row in rows):
+        return []
+    used = {path.stem for path in Path(store.layout.packages).glob("*.done") if _changed(path) >= before}
+    return [path for path in Path(store.layout.packages).glob("*") if path.name.partition(".")[0] not in used]
 
 
 def _changed(path: Path) -> float:

@@ -7,8 +7,9 @@ import os
 import signal
 from _thread import allocate_lock
 
+from jupyter_konduktor.backends.files import PRIVATE_FILE
 from jupyter_konduktor.backends.local import bell, process
-from jupyter_konduktor.backends.local.layout import PRIVATE_FILE, Layout
+from jupyter_konduktor.backends.local.layout import Layout
 from jupyter_konduktor.backends.local.store import Store, owner
 
 TYPE_CHECKING = False
@@ -32,26 +33,28 @@ _children_lock = allocate_lock()
 
 def start_admitted(store: Store, uids: list[str]) -> None:
     """Start the supervisors of jobs that this process has admitted, and wake those who watch."""
+    left = list(uids)
     try:
-        for uid in uids:
-            _start_one(store, uid)
+        while left:
+            left += _start_one(store, left[0])
+            starting.discard(left.pop(0))
     finally:
         # What an interrupt kept from being started is found by the next `reconcile`.
-        starting.difference_update(uids)
+        starting.difference_update(left)
     if uids:
         bell.ring(store.layout.watch, bell.STATE)
     reap()
 
 
-def _start_one(store: Store, uid: str) -> None:
+def _start_one(store: Store, uid: str) -> list[str]:
+    """Start one, and give the uids of those that were admitted in its place if it cannot be started."""
     row = store.by_uid(uid)
     if row is None or row["state"] != "Starting":
-        return
+        return []
     try:
         pid = _start(store.layout, row)
     except (OSError, ValueError) as error:
-        _failed(store, row, error)
-        return
+        return _failed(store, row, error)
     with store.transaction():
         now = store.by_uid(uid)
         # The supervisor may have been faster than this and have taken the job over, or even be done; or the job was
@@ -61,6 +64,7 @@ def _start_one(store: Store, uid: str) -> None:
         wanted = now is not None and bool(now["want"])
     if wanted and (born := process.birth(pid)) is not None:
         process.send(pid, born, signal.SIGTERM)
+    return []
 
 
 def _start(layout: Layout, row: sqlite3.Row) -> int:
@@ -88,13 +92,12 @@ def _start(layout: Layout, row: sqlite3.Row) -> int:
     return pid
 
 
-def _failed(store: Store, row: sqlite3.Row, error: Exception) -> None:
+def _failed(store: Store, row: sqlite3.Row, error: Exception) -> list[str]:
     from jupyter_konduktor.backends.local.admission import admit
 
     with store.transaction():
         store.move(row["uid"], "Failed", "RunnerStartFailed", f"Its runner could not be started: {error}.")
-        more = admit(store)
-    start_admitted(store, more)
+        return admit(store)
 
 
 def reap() -> None:

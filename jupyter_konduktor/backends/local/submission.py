@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_konduktor.backends.local.layout import PRIVATE_DIR, Layout, write_private
+from jupyter_konduktor.backends.files import PRIVATE_DIR, write_private
+from jupyter_konduktor.backends.local.layout import Layout
 from jupyter_konduktor.backends.local.process import JOB_UID, host
 from jupyter_konduktor.task import Task
 
@@ -35,6 +36,8 @@ class Terms:
         Seconds between telling it to end and killing it.
     hide_gpus : bool
         Whether it sees only the GPUs that it is given.
+    installer : mapping
+        Where its packages come from, as in the spec.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Terms:
     nonce: str
     grace: float
     hide_gpus: bool
+    installer: Mapping[str, Any]
 
 
 def write_job(layout: Layout, task: Task, payload: Payload | None, terms: Terms) -> None:
@@ -115,6 +119,11 @@ def _spec(layout: Layout, task: Task, payload: Payload | None, terms: Terms) -> 
         "grace": terms.grace,
         "timeout": task.timeout,
         "max_restarts": task.max_restarts,
+        "launcher": task.launcher,
+        "setup": list(task.setup),
+        "packages": list(task.packages),
+        "packages_dir": layout.packages,  # an identical set is installed once on this machine
+        "installer": terms.installer,
         "hide_gpus": terms.hide_gpus,
         "env": {
             "KONDUKTOR_JOB_NAME": terms.name,
@@ -126,6 +135,10 @@ def _spec(layout: Layout, task: Task, payload: Payload | None, terms: Terms) -> 
             "LOCAL_ADDR": LOCALHOST,
             "NUM_NODES": str(nodes),
             "NUM_GPUS_PER_NODE": str(resources.gpus.count if resources.gpus else 0),
+            "PET_NNODES": str(nodes),
+            "PET_NPROC_PER_NODE": str(resources.gpus.count if resources.gpus else 1),
+            "PET_MASTER_ADDR": LOCALHOST,
+            **({"WORLD_SIZE": str(nodes)} if nodes > 1 else {}),
             "PYTHONUNBUFFERED": "0",  # Konduktor's own spelling; any text at all means unbuffered
             **task.env,
         },

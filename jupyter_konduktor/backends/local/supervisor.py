@@ -110,11 +110,13 @@ class JobSupervisor(Reporter):
         outputs = [self._recorder.output(node) for node in range(nodes)]
         environments = []
         for node in range(nodes):
-            mine = {"KONDUKTOR_OUTPUT_DIR": outputs[node], "RANK": str(node), "JOB_COMPLETION_INDEX": str(node)}
+            rank = dict.fromkeys(("RANK", "PET_NODE_RANK", "JOB_COMPLETION_INDEX"), str(node))
+            mine = {"KONDUKTOR_OUTPUT_DIR": outputs[node], **rank}
             if spec["hide_gpus"]:
                 mine["CUDA_VISIBLE_DEVICES"] = ",".join(self._devices[node * per_node : (node + 1) * per_node])
             environments.append(mine)
-        env = {"MASTER_PORT": str(_free_port()), "RESTART_ATTEMPT": str(restarts), **spec["env"]}
+        port = str(_free_port())
+        env = {"MASTER_PORT": port, "PET_MASTER_PORT": port, "RESTART_ATTEMPT": str(restarts), **spec["env"]}
         timeout = spec["timeout"]
         if timeout is not None:  # for all attempts together
             self._deadline = self._deadline or time.monotonic() + timeout

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import os
 
-from jupyter_konduktor.backends.local.layout import Layout, write_private
+from jupyter_konduktor.backends.files import write_private
+from jupyter_konduktor.backends.local.layout import Layout
 from jupyter_konduktor.backends.local.store import FINAL
+from jupyter_konduktor.backends.wording import remote_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
-    from typing import Any
 
     from jupyter_konduktor.backends.local.store import Store
     from jupyter_konduktor.runner.supervise import Supervisor as Ended
 
 REQUEUE = "requeue"
 """What a person wants of a job that is resumed before it has stopped."""
-
-_LONGEST = 300
 
 
 class Verdict:
@@ -113,25 +110,11 @@ def of_exit(envelope: bytes | None, exit_codes: Sequence[int | None], failed_nod
     code = exit_codes[failed_node or 0]
     if failed_node is None and code == 0:
         return Verdict("Succeeded", "Completed", "", 0)
-    message, error = run.message, _remote_error(envelope)
+    message, (failed, error) = run.message, remote_error(envelope)
     if error:
         message = f"node {failed_node}: {error}" if len(exit_codes) > 1 else error
     if run.ended_by is not None:
         said = f"told to end by {run.ended_by}, not by konduktor: {message}"
         return Verdict("Failed", "Terminated", said, code, failed_node)
-    reason = "OOMKilled" if message.endswith("(out of memory)") else "Error"
+    reason = failed or ("OOMKilled" if message.endswith("(out of memory)") else "Error")
     return Verdict("Failed", reason, message, code, failed_node)
-
-
-def _remote_error(envelope: bytes | None) -> str:
-    """Find the exception that an envelope tells of, as one line."""
-    try:
-        inner = json.loads(envelope or b"{}")["value"]["$konduktor"]
-        if inner["codec"] != "error":
-            return ""
-        document: dict[str, Any] = json.loads(base64.b64decode(inner["data"]))
-        text = f"{document['ename']}: {document['evalue']}".strip().rstrip(":")
-    except (KeyError, TypeError, ValueError, binascii.Error):
-        return ""  # a script's own value, or an error too long to stand in the envelope
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."

@@ -15,7 +15,7 @@ from jupyter_konduktor.backends.local import process
 from jupyter_konduktor.backends.local.bell import STATE, Bell
 from jupyter_konduktor.backends.local.layout import Layout
 from jupyter_konduktor.backends.local.reconcile import reconcile
-from jupyter_konduktor.backends.local.records import nodes_of, positions, records
+from jupyter_konduktor.backends.local.records import nodes_of, records, standing
 from jupyter_konduktor.backends.local.spawn import reap
 from jupyter_konduktor.backends.local.store import FINAL, Store
 from jupyter_konduktor.backends.protocol import Event, JobGone, LogGrew
@@ -164,10 +164,10 @@ class LocalWatch:
             return
         self._positions_due = False
         self._positions_at = time.monotonic()
-        for uid, position in positions(self._store).items():
+        for uid, (position, why) in standing(self._store).items():
             held = self._queued.get(uid)
-            if held is not None and held.position != position:
-                self._queued[uid] = moved = replace(held, position=position)
+            if held is not None and (held.position, held.message) != (position, why):
+                self._queued[uid] = moved = replace(held, position=position, message=why)
                 self._tell(moved)
 
     def _tell_logs(self, events: list[LogGrew]) -> None:

@@ -28,28 +28,18 @@ def archive(*entries):
 
 
 def unpack(tmp_path, data):
-    path = tmp_path / "modules.zip"
-    path.write_bytes(data)
-    return extract(str(path), hashlib.sha256(data).hexdigest(), str(tmp_path / "job"))
+    return extract(data, hashlib.sha256(data).hexdigest(), str(tmp_path / "job"))
 
 
 def test_files_come_out_as_they_went_in(tmp_path):
-    folder = unpack(
-        tmp_path, archive(("a.py", "x = 1"), ("pkg/__init__.py", ""), ("pkg/data/é.txt", "text"), ("empty/", ""))
-    )
+    data = archive(("a.py", "x = 1"), ("pkg/__init__.py", ""), ("pkg/data/é.txt", "text"), ("empty/", ""))
+    folder = unpack(tmp_path, data)
     from pathlib import Path
 
     assert Path(folder, "a.py").read_text() == "x = 1"
     assert Path(folder, "pkg/data/é.txt").read_text() == "text"
     assert Path(folder, "empty").is_dir()
-    assert (
-        extract(
-            str(tmp_path / "modules.zip"),
-            hashlib.sha256((tmp_path / "modules.zip").read_bytes()).hexdigest(),
-            str(tmp_path / "job"),
-        )
-        == folder
-    )
+    assert unpack(tmp_path, data) == folder
 
 
 LINK = stat.S_IFLNK | 0o777
@@ -103,10 +93,8 @@ def test_bombs_are_refused_before_anything_is_written(tmp_path, monkeypatch):
 def test_what_is_no_archive_or_has_another_digest_is_refused(tmp_path):
     with pytest.raises(ArchiveError, match="no zip"):
         unpack(tmp_path, b"PK no")
-    path = tmp_path / "modules.zip"
-    path.write_bytes(archive(("a.py", "")))
     with pytest.raises(ArchiveError, match="SHA-256"):
-        extract(str(path), "0" * 64, str(tmp_path))
+        extract(archive(("a.py", "")), "0" * 64, str(tmp_path))
 
 
 def test_a_cell_imports_them_and_a_failure_names_their_file(start):

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from jupyter_konduktor.runner.envelope import KEY, parse
+from jupyter_konduktor.runner.stream import CarrierDecoder
+from tests.wheels import wheel
 
 from .conftest import NONCE, cell_pack
 
@@ -49,6 +51,11 @@ def start_bare(start, folder, python, pack=None, **options):
     return start(pack, python=python, driver=folder, environ={"PYTHONPATH": ""}, **options).wait()
 
 
+def carried(job):
+    """What readers see of the log, and the records in it."""
+    return CarrierDecoder(NONCE).feed((job.folder / "stdout").read_bytes())
+
+
 def test_a_cell_runs_and_gives_back_its_outputs(start, folder, old):
     code = "import sys\nprint('hello')\nm.append(2)\nx = {'a': (1, 2)}\nasync def f():\n    return 3\ny = await f()\ny"
     job = start_bare(start, folder, old, cell_pack(code, auto=["x", "y"], inputs={"m": [1]}))
@@ -56,7 +63,7 @@ def test_a_cell_runs_and_gives_back_its_outputs(start, folder, old):
     found = parse((job.folder / "termination").read_bytes())
     assert found.exit == 0
     assert job.load(found.value).values == {"x": {"a": (1, 2)}, "y": 3, "m": [1, 2]}
-    assert (job.folder / "stdout").read_bytes().startswith(b"hello\n\x1e" + NONCE.encode() + b"d")
+    assert carried(job)[0].startswith(b"hello\n\x1e" + NONCE.encode() + b"d")
 
 
 def test_a_failure_is_told_the_same(start, folder, old):
@@ -72,8 +79,22 @@ def test_a_command_runs_and_reports(start, folder, old):
     command = ["sh", "-c", 'echo hi; echo 5 > "$KONDUKTOR_OUTPUT_DIR/result.json"; exit 3']
     job = start_bare(start, folder, old, command=command, kind="command")
     assert (job.folder / "termination").read_bytes() == b'{"exit":3,"value":5}'
-    assert (job.folder / "stdout").read_bytes() == b"hi\n"
+    visible, (start, end) = carried(job)
+    assert visible == b"hi\n"
+    assert start.record["python"].count(".") == 2
+    assert end.record == {"t": "end"}
     assert job.process.returncode == 3
+
+
+def test_setup_and_packages_come_first(start, folder, old, tmp_path):
+    wheel(tmp_path / "wheels", "small", "2.0")
+    code = "import small\nx = small.VERSION, open('made').read()"
+    options = {"installer": {"index": ["none"], "wheels": [str(tmp_path / "wheels")]}, "setup": ["echo made > made"]}
+    job = start_bare(start, folder, old, cell_pack(code, auto=["x"]), packages=["small>=2"], **options)
+    assert job.load(parse((job.folder / "termination").read_bytes()).value).values == {"x": ("2.0", "made\n")}
+    job = start_bare(start, folder, old, command=["true"], kind="command", setup=["exit 4"])
+    found = parse((job.folder / "termination").read_bytes())
+    assert (found.exit, json.loads(job.read(found.value))["refused"]) == (4, "setup")
 
 
 def test_what_needs_cloudpickle_is_left_out_where_there_is_none(start, folder):

@@ -7,15 +7,8 @@ import random
 
 import pytest
 
-from jupyter_konduktor.runner.stream import (
-    LINE_LIMIT,
-    MARK,
-    PARTIAL_LIMIT,
-    Display,
-    Encoder,
-    StreamDecoder,
-    display_lines,
-)
+from jupyter_konduktor.runner.encoder import PARTIAL_LIMIT, Encoder
+from jupyter_konduktor.runner.stream import LINE_LIMIT, MARK, Display, StreamDecoder, display_lines
 
 from .conftest import NONCE
 
@@ -50,6 +43,14 @@ def cut(data, rng):
         data = data[size:]
 
 
+def test_updates_survive_a_log_that_drops_a_carriage_return_before_a_newline():
+    """As containerd does with the lines of a container."""
+    written = [b"10%\r", b"20%\r\r", b"\r", b"done\n"]
+    stream = b"".join(encode(written, flush=lambda: True))
+    assert b"\r\n" not in stream
+    assert decode([stream.replace(b"\r\n", b"\n")]) == (b"".join(written), [])
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_bytes_come_back_exactly_and_records_whole(seed):
     rng = random.Random(seed)
@@ -58,6 +59,8 @@ def test_bytes_come_back_exactly_and_records_whole(seed):
         b"\n",
         b"part",
         b"\r 10%",
+        b" 20%\r",
+        b"\r",
         b"\x1e",
         M[:5],
         M[:-1],

@@ -1,0 +1,1 @@
+"""Where a job stands, from what the cluster shows of it: pure functions of its objects."""

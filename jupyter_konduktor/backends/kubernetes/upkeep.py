@@ -1,0 +1,157 @@
+"""Sees to what should have come by now: Workloads, pods, the reasons why a pod does not start, places in queues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from jupyter_konduktor.backends.kubernetes import queues, words
+from jupyter_konduktor.backends.kubernetes.held import PODS, WORKLOADS, Held
+from jupyter_konduktor.backends.kubernetes.judging.starting import PASSING
+from jupyter_konduktor.backends.kubernetes.positions import Positions
+from jupyter_konduktor.backends.kubernetes.roster import Call, Roster
+from jupyter_konduktor.backends.kubernetes.shelf.shelf import JobShelf
+from jupyter_konduktor.backends.kubernetes.site import Site
+from jupyter_konduktor.state import JobRecord, JobState
+
+LOOK_AGAIN = 2.0
+"""Seconds without a Workload, or without pods once admitted, after which they are listed: the watch may be late."""
+
+NO_WORKLOAD = 30.0
+"""Seconds without a Workload after which that is worth a word: Kueue may not manage JobSets here."""
+
+EVENTS_AFTER, EVENTS_EVERY = 2.0, 10.0
+"""Seconds in which a pod should start, and between two looks at the events that say why it does not."""
+
+RENEW_EVERY = 600.0
+"""Seconds between two looks at how old the URLs of a job's store are."""
+
+READ_EVERY = 2.0
+"""Seconds between two looks at a JobSet where they cannot be listed."""
+
+
+class Upkeep:
+    """Looks again, of its own accord, at jobs that do not come on; works in the engine's thread.
+
+    Parameters
+    ----------
+    site : Site
+    roster : Roster
+    positions : Positions
+    post, errand : callable
+        As a `Roster` has them.
+    stuck_after : float
+        Seconds after which a job that cannot start no longer holds up who waits for it.
+    give_up : callable or None
+        Called with the name of a job that is stuck and why, as an errand, to cancel it; None keeps it.
+    renew : callable
+        Called with what is kept of a job now and then, as an errand, to renew the URLs of its store.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        roster: Roster,
+        positions: Positions,
+        *,
+        post: Callable[[Call], None],
+        errand: Callable[[Call], None],
+        stuck_after: float,
+        give_up: Callable[[str, str], None] | None,
+        renew: Callable[[JobShelf], None],
+    ) -> None:
+        self._site = site
+        self._roster = roster
+        self._positions = positions
+        self._renew = renew
+        self._post = post
+        self._errand = errand
+        self._stuck_after = stuck_after
+        self._give_up = give_up
+
+    def check(self, held: Held, now: float) -> None:
+        """See to what should have come by now of one job."""
+        record = held.record
+        if now >= held.renew_at and held.shelf.submitted:
+            held.renew_at = now + RENEW_EVERY
+            if held.shelf.links() is not None:
+                self._errand(partial(self._renew, held.shelf))
+        if self._roster.blind and not held.gone and not held.whole and now - held.read_at > READ_EVERY:
+            held.read_at = now
+            self._roster.verify(held)
+        if record is None or held.gone:
+            return
+        if held.workload is None and self._roster.sees_workloads:
+            age = now - held.since
+            if age > LOOK_AGAIN:
+                self._roster.look_again(held, WORKLOADS)
+            if age > NO_WORKLOAD and not held.unmanaged:
+                held.unmanaged = True
+                self._roster.dirty.add(held.uid)
+        if record.state is not JobState.STARTING:
+            held.starting_since = None
+            return
+        held.starting_since = held.starting_since or now
+        waited = now - held.starting_since
+        if waited > LOOK_AGAIN and not held.pods:
+            self._roster.look_again(held, PODS)
+        if waited > EVENTS_AFTER and now - held.events_at > EVENTS_EVERY:
+            held.events_at = now
+            self._errand(partial(self._read_events, held.uid, held.name))
+        if held.stuck_since is not None and now - held.stuck_since >= self._stuck_after:
+            self._roster.dirty.add(held.uid)
+
+    def stuck(self, held: Held, record: JobRecord, now: float) -> JobRecord:
+        """Note on the record whether nobody should wait for the job any longer."""
+        if record.state is not JobState.STARTING or record.reason in PASSING or held.shelf.cancelled:
+            held.stuck_since = None
+        elif held.stuck_since is None:
+            held.stuck_since = now
+        stuck = held.stuck_since is not None and now - held.stuck_since >= self._stuck_after
+        # What to do with a job is for the process to say that sent it: others of this user may be set otherwise.
+        if stuck and self._give_up is not None and held.carriage.mine and not held.gave_up:
+            held.gave_up = True
+            self._errand(partial(self._give_up, held.name, f"it could not start: {record.message or record.reason}"))
+        return replace(record, stuck=stuck)
+
+    def check_positions(self, now: float) -> None:
+        """Look at the order of the queues in which jobs wait, where that is due."""
+        waiting = {
+            held.record.queue
+            for held in self._roster.held.values()
+            if held.record is not None and held.record.state is JobState.QUEUED and held.record.queue
+        }
+        for name in self._positions.due(waiting, now):
+            self._errand(partial(self._read_positions, name))
+
+    def _read_events(self, uid: str, name: str) -> None:
+        """Read what the cluster warns of about a job's Jobs and pods."""
+        if not self._site.rights.allows("list", "", "events"):
+            return
+        query = {"fieldSelector": "type=Warning"}
+        prefix = f"{name}-{words.REPLICATED_JOB_NAME}"
+        pages = self._site.client.pages(words.core(self._site.namespace, "events"), query)
+        warnings = [event for page in pages for event in page["items"]]
+        found = [one for one in warnings if str(one.get("involvedObject", {}).get("name", "")).startswith(prefix)]
+        self._post(partial(self._on_events, uid, found))
+
+    def _on_events(self, uid: str, events: list[Mapping[str, Any]]) -> None:
+        held = self._roster.held.get(uid)
+        if held is not None:
+            held.events = events
+            self._roster.dirty.add(uid)
+
+    def _read_positions(self, name: str) -> None:
+        closed = queues.closed(self._site, name)
+        self._post(partial(self._on_positions, name, queues.positions(self._site, name), closed))
+
+    def _on_positions(self, name: str, positions: Mapping[str, int], closed: str) -> None:
+        for held in self._roster.held.values():
+            if held.record is None or held.record.queue != name or held.workload is None:
+                continue
+            position = positions.get(held.workload["metadata"]["name"], held.position)
+            if (position, closed) != (held.position, held.closed):
+                held.position, held.closed = position, closed
+                self._roster.dirty.add(held.uid)

@@ -1,0 +1,50 @@
+"""How a job's end is put into words, the same on every backend."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from jupyter_konduktor.runner.tree import signal_name
+
+_LONGEST = 300
+_NOT_BEGUN = {"setup": "SetupFailed", "packages": "PackagesFailed"}
+_MEANINGS = {"SIGSEGV": "segmentation fault"}
+
+
+def of_exit(code: int) -> str:
+    """Say in a few words how a process ended that gave this exit code; a shell gives 128 + n for signal n."""
+    if 128 < code < 128 + 65:
+        name = signal_name(code - 128)
+        return f"ended by {name} ({_MEANINGS[name]})" if name in _MEANINGS else f"ended by {name}"
+    return f"exit code {code}"
+
+
+def remote_error(envelope: bytes | None) -> tuple[str, str]:
+    """Find what an envelope tells of a failure.
+
+    Returns
+    -------
+    reason, message : str
+        The reason only if the job's own code was not begun: ``SetupFailed``, ``PackagesFailed``. The message is one
+        line; both are empty if it tells of no failure.
+    """
+    try:
+        inner = json.loads(envelope or b"{}")["value"]["$konduktor"]
+        if inner["codec"] != "error":
+            return "", ""
+        document: dict[str, Any] = json.loads(base64.b64decode(inner["data"]))
+        reason = _NOT_BEGUN.get(document.get("refused", ""), "")
+        ename, evalue = document["ename"], document["evalue"]
+        text = str(evalue) if reason else f"{ename}: {evalue}".strip().rstrip(":")
+    except (KeyError, TypeError, ValueError, RecursionError, AttributeError, binascii.Error):
+        return "", ""  # a script's own value, or an error too long to stand in the envelope
+    return reason, one_line(text)
+
+
+def one_line(text: str, longest: int = _LONGEST) -> str:
+    """Put a text on one line, cut where it is too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 3] + "..."

@@ -1,0 +1,22 @@
+"""The names of what lies in a store."""
+
+from __future__ import annotations
+
+OBJECTS, LEASES, RESULTS = "objects", "leases", "results"
+PROBE = "writable"
+"""Written to see whether one may."""
+
+
+def object_key(sha256: str) -> str:
+    """Name the object that has these bytes."""
+    return f"{OBJECTS}/{sha256[:2]}/{sha256}"
+
+
+def lease_key(nonce: str) -> str:
+    """Name the list of what a job needs, by the job's nonce."""
+    return f"{LEASES}/{nonce}"
+
+
+def result_key(uid: str, name: str) -> str:
+    """Name a piece of what a job has left, by its place in `jupyter_konduktor.runner.parcel.NAMES`."""
+    return f"{RESULTS}/{uid}/{name}"

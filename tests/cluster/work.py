@@ -1,0 +1,36 @@
+"""What the jobs of these tests run; it travels with them, so it imports nothing that an image may lack."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from typing import Any
+
+
+def add(x: int, y: int = 1) -> int:
+    print("adding", x, y)
+    return x + y
+
+
+def large(count: int) -> bytes:
+    return bytes(range(256)) * count
+
+
+def fails(text: str) -> None:
+    raise ValueError(text)
+
+
+def eats() -> int:
+    return len(bytearray(400 << 20))
+
+
+def slow(seconds: float = 60.0) -> str:
+    print("ready", flush=True)
+    time.sleep(seconds)
+    return "done"
+
+
+def bumped(data: Any) -> Any:
+    """Change the first byte in place; give it back beside the pickle, as arrays are, though without any package."""
+    data[0] ^= 255
+    return pickle.PickleBuffer(data)
