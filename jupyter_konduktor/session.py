@@ -44,7 +44,7 @@ _BACKEND_SETTINGS = [
     *("local_dir", "local_gpus", "grace", "keep_days", "keep_bytes"),
     *("kubeconfig", "context", "namespace", "store", "accelerators", "credentials", "pod_config"),
     *("stuck_after", "on_stuck"),
-    *("package_index", "package_wheels", "package_cache"),
+    *("package_index", "package_wheels", "package_cache", "max_workdir", "allow_secrets"),
 ]
 """What a backend is made with; another value of one of them is another backend."""
 

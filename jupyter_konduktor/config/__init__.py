@@ -95,6 +95,7 @@ class Settings:
         30 << 20, parse.size, "a variable reached only through a function is refused beyond this size"
     )
     max_output: int = _key(1 << 30, parse.size, "an output that was not named with --out is left out beyond this size")
+    max_workdir: int = _key(1 << 30, parse.size, "a folder that is sent with --workdir is refused beyond this size")
     allow_secrets: tuple[str, ...] = _key((), parse.names, "environment variables whose value may be sent", adds=True)
     keep_days: float = _key(7.0, parse.positive, "days that a finished local job is kept")
     keep_bytes: int = _key(10 * 10**9, parse.size, "size that all finished local jobs may have")

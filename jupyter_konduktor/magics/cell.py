@@ -54,6 +54,8 @@ def run_cell(shell: Any, history: History, line: str, body: str) -> Job | None:
         )
     if "dry_run" in parsed.values:
         show(captured.report)
+        for note in notes:
+            session.say(note)
         return None
     for note in notes:
         session.say_once(note)

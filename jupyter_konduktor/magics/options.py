@@ -88,7 +88,7 @@ CELL_OPTIONS = (
     Option("--packages", "REQUIREMENT...", "packages to install in the job; sync: what it imports", True, True),
     Option("--requirements", "FILE", "file of packages to install in the job"),
     Option("--setup", "COMMAND", "shell command to run in the job before that", repeat=True),
-    Option("--workdir", "PATH", "directory the cell runs in"),
+    Option("--workdir", "PATH", "folder the cell runs in; its files are sent"),
     Option("--volume", "CLAIM:/PATH", "volume to mount", repeat=True),
     Option("--backend", "BACKEND", "local or kubernetes"),
     Option("--config", "FILE", "settings file for this cell"),

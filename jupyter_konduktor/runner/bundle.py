@@ -26,12 +26,12 @@ VARIABLE = "KONDUKTOR_PAYLOAD"
 """The environment variable that holds a bundle in base64 where the spec names no file."""
 
 
-def join(data: bytes, objects: Mapping[str, memoryview], elsewhere: Mapping[str, memoryview] | None = None) -> bytes:
-    """Make a bundle of a pack and its buffers, some of which lie elsewhere."""
+def join(data: bytes, objects: Mapping[str, memoryview], elsewhere: Mapping[str, int] | None = None) -> bytes:
+    """Make a bundle of a pack and buffers, some of which, told by their sizes, lie elsewhere."""
     header = {
         "pack": len(data),
         "objects": [[digest, buffer.nbytes] for digest, buffer in objects.items()],
-        "elsewhere": [[digest, buffer.nbytes] for digest, buffer in (elsewhere or {}).items()],
+        "elsewhere": [[digest, size] for digest, size in (elsewhere or {}).items()],
     }
     line = json.dumps(header, separators=(",", ":")).encode("ascii")
     return b"".join((line, b"\n", data, *objects.values()))

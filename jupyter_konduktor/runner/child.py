@@ -1,7 +1,7 @@
 """The user's process: forked by the supervisor, it becomes what a kernel is to a cell, runs the code and leaves.
 
-spec keys read here    command, cwd, env, node_env, sys_path, payload, sha256, objects, bundle, bundle_text, artifacts,
-                       artifact_limit, links, job_dir, output_dir, checkpoint_dir, display_limit, setup, packages, site
+spec keys read here    command, cwd, env, node_env, sys_path, artifacts, artifact_limit, links, job_dir, output_dir,
+                       checkpoint_dir, display_limit, workdir, setup, packages, site
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import sys
 
 from . import context
-from .digest import sha256
 from .supervise import output_dir
 
 TYPE_CHECKING = False
@@ -23,10 +22,6 @@ if TYPE_CHECKING:  # importing typing costs a job 3 ms
 
 PAYLOAD_VARIABLES = "KONDUKTOR_PAYLOAD"
 """Environment variables that begin like this carry the payload, and are gone before user code runs."""
-
-
-_MAP_FROM = 1 << 20
-"""Buffers of this many bytes and more are mapped, not read."""
 
 
 class Pipes:
@@ -71,7 +66,7 @@ def main(spec: dict[str, Any], rank: int, pipes: Pipes) -> NoReturn:
         os.close(null)
     _environment(spec, rank)
     job = context.current = context.Context(spec, rank, pipes.log, pipes.control)
-    if spec.get("setup") or spec.get("packages"):
+    if spec.get("workdir") or spec.get("setup") or spec.get("packages") or (spec.get("command") and spec.get("links")):
         from .prepare import prepare
 
         _streams()
@@ -244,9 +239,9 @@ def _pass(gate: int) -> None:
 
 def _load(job: Context) -> Any:
     """Check and unpickle the payload into a fresh main namespace."""
-    from . import carried, codec, hooks, stub
+    from . import carried, codec, hooks, received, stub
 
-    data = _payload(job)
+    data = received.pack(job)
     header = codec.read_header(data)
     job.meta = header["meta"]
     carried.offer(first=header["cloudpickle"] is not None)
@@ -258,41 +253,12 @@ def _load(job: Context) -> Any:
     sys.argv = [job.spec["name"]]
     stub.install()
     hooks.install(job)
-    loaded = codec.load(data, lambda digest, size: _buffer(job, digest, size), job.namespace)
+    loaded = codec.load(data, lambda digest, size: received.buffer(job, digest, size), job.namespace)
     job.namespace.update(loaded.indirect)
     for submodule in job.meta.get("submodules") or ():
         __import__(submodule)  # the cell spells package.submodule out, and importing the package need not import it
     job.notes = loaded.notes
     return loaded
-
-
-def _payload(job: Context) -> Any:
-    """Give the pack, checked against what the spec says."""
-    from .pack import CodecError
-
-    if job.spec.get("bundle"):
-        from . import bundle
-
-        told = job.spec["bundle"]
-        if "stored" in told:
-            told = dict(told, path=_fetched(job, [(told["sha256"], told["stored"])]))
-        pack, job.objects, elsewhere = bundle.unpack(told, job.spec.pop("bundle_text"))
-        if elsewhere:
-            _fetched(job, elsewhere)
-        return pack
-    with open(job.spec["payload"], "rb") as file:
-        data = file.read()
-    if sha256(data).hexdigest() != job.spec["sha256"]:
-        raise CodecError("integrity", "the payload does not have the SHA-256 that the job names")
-    return data
-
-
-def _fetched(job: Context, objects: list[tuple[str, int]]) -> str:
-    """Bring objects here from the store; gives the path of the first."""
-    from . import fetch
-
-    fetch.fetch(job.spec["links"], job.spec["objects"], objects)
-    return job.object_path(objects[0][0])
 
 
 def _paths(job: Context) -> None:
@@ -307,32 +273,12 @@ def _paths(job: Context) -> None:
         put_on_path(job.spec)
     modules = job.meta.get("modules") or {}
     if modules.get("buffer"):
+        from . import received
         from .modules import extract
 
         digest = modules["buffer"]
-        archive: Any = job.objects.get(digest)
-        if archive is None:
-            with open(job.object_path(digest), "rb") as file:
-                archive = file.read()
-            if sha256(archive).hexdigest() != digest:
-                from .pack import CodecError
-
-                raise CodecError("integrity", "the user's modules do not have the SHA-256 that the payload names")
-        job.modules = extract(archive, digest, job.spec["job_dir"])
+        job.modules = extract(received.whole(job, digest), digest, job.spec["job_dir"])
         sys.path.insert(0, job.modules)
-
-
-def _buffer(job: Context, digest: str, size: int) -> Any:
-    """Give a buffer of the payload as memory that can be written to, which leaves the payload as it is."""
-    if digest in job.objects:
-        return bytearray(job.objects[digest])
-    with open(job.object_path(digest), "rb") as file:
-        if size >= _MAP_FROM and os.fstat(file.fileno()).st_size == size:
-            import mmap
-
-            return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
-        data = bytearray(size)
-        return memoryview(data)[: file.readinto(data)]
 
 
 def _leave(job: Context, code: int) -> NoReturn:

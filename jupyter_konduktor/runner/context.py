@@ -35,8 +35,10 @@ class Context:
         Where the modules of the user's project lie.
     notes : list of str
         One line each for what is not quite as it was in the kernel.
+    pack : memoryview or None
+        The payload's, once its bundle was taken apart.
     objects : dict of str to memoryview
-        Buffers of the payload that came with it, by their SHA-256; the others are files.
+        Buffers that came with it, by their SHA-256; the others are files.
     """
 
     def __init__(self, spec: dict[str, Any], rank: int, log: int, control: int) -> None:
@@ -47,6 +49,7 @@ class Context:
         self.meta: dict[str, Any] = {}
         self.modules: str | None = None
         self.notes: list[str] = []
+        self.pack: memoryview | None = None
         self.objects: dict[str, memoryview] = {}
         self._log = _Pipe(log)
         self._control = _Pipe(control)

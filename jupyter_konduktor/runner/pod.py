@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # importing typing costs a job 3 ms
     from collections.abc import Iterable
     from typing import Any
 
+    from .keeper import Keeper
+
 ARTIFACT_LIMIT = 4 << 20
 """Bytes of artifacts that an attempt may leave in its log: kubelets rotate logs at 10 MiB, and serve no rotated one."""
 
@@ -51,6 +53,8 @@ class PodReporter(Reporter):
         self._lines = 0
         self._uncounted = 0  # bytes since the lines were counted last
         self._held: list[bytes] = []  # items whose values are yet to be sent to the store
+        self._keeper: Keeper | None = None
+        self._stopped = False
 
     def started(self, node: int) -> None:
         """Say what runs here."""
@@ -61,6 +65,17 @@ class PodReporter(Reporter):
             time=time.time(),
             attempt=int(attempt) if attempt.isdigit() else None,
         )
+        if node == 0 and self._spec.get("links"):
+            from .slots import is_kept
+
+            if is_kept(self._spec):
+                from .keeper import Keeper
+
+                self._keeper = Keeper(self._spec, self.warning)
+
+    def stopping(self) -> None:
+        """Take note that another attempt may follow, however well this one ends."""
+        self._stopped = True
 
     def log(self, node: int, data: bytes) -> None:
         """Write whole lines to standard output."""
@@ -92,6 +107,10 @@ class PodReporter(Reporter):
         self, envelope: bytes, exit_codes: list[int | None], failed_node: int | None, signal: int | None
     ) -> None:
         """End the log, then write the termination message: its file is a mount, so it is not replaced."""
+        if self._keeper is not None:
+            kept = self._keeper.finish(keep=self._stopped or any(exit_codes))
+            if kept:
+                self.warning(kept)
         problem = self._deposit() if self._spec.get("links") else ""
         self._artifacts()
         if problem and self._left():

@@ -1,9 +1,9 @@
-"""What a job does before its code runs: the setup commands, then its packages.
+"""What a job does before its code runs: its working directory, its checkpoint, the setup commands, its packages.
 
 It happens in the user's process, so that limits, signals and cancelling hold for it as they do for the code. What
 fails here ends the job with a failure of its own kind, whose error document has ``refused`` and the last lines.
 
-spec keys read here    setup, packages
+spec keys read here    workdir, command, links, setup, packages
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 
 from . import context, failure
 from .following import follow
+from .pack import CodecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing costs a job 3 ms
@@ -25,12 +26,41 @@ _SHOWN = 100  # characters of a command in the log
 def prepare(job: Context) -> None:
     """Make ready what the job's code will find; ends this process if that fails."""
     try:
+        if job.spec.get("workdir"):
+            _unpack(job)
+        if job.spec.get("command"):
+            _restore(job)
         for command in job.spec.get("setup") or ():
             _set_up(job, command)
         if job.spec.get("packages"):
             _provide(job)
     except KeyboardInterrupt:
         os._exit(130)
+
+
+def _unpack(job: Context) -> None:
+    from .received import bring_workdir
+
+    try:
+        bring_workdir(job)
+    except (CodecError, OSError) as error:
+        failure.send(job, failure.of_loading(error, job))
+        os._exit(1)
+
+
+def _restore(job: Context) -> None:
+    """Bring back a command's checkpoint: it cannot ask for it."""
+    from . import slots
+
+    if not slots.is_kept(job.spec):
+        return
+    from .checkpoint import restore
+
+    try:
+        restore(job.spec)
+    except OSError as error:
+        failure.send(job, failure.of_loading(CodecError("store", str(error)), job))
+        os._exit(1)
 
 
 def _set_up(job: Context, command: str) -> None:

@@ -19,6 +19,9 @@ class Reporter:
     def item(self, index: int, envelope: bytes) -> None:
         """Take the envelope of one item of a map."""
 
+    def stopping(self) -> None:
+        """Take note that the attempt is told to end."""
+
     def warning(self, message: str) -> None:
         """Take a sentence about something that went wrong beside the job (its log cannot be written)."""
 

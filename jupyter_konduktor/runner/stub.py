@@ -44,8 +44,25 @@ def report(value: Any) -> None:
 
 
 def checkpoint_dir() -> str:
-    """Give the directory that all attempts of the job share; outside of a job ``checkpoints`` in the current one."""
+    """Give the directory that all attempts of the job share; outside of a job ``checkpoints`` in the current one.
+
+    On a cluster it is kept in the store, and the first call brings back what the attempt before has left. With several
+    nodes it is node 0's that is kept, and each gets it back.
+    """
     folder = os.environ.get("KONDUKTOR_CHECKPOINT_DIR") or os.path.abspath("checkpoints")
+    job = context.current
+    if job is not None and not os.path.isdir(folder):
+        from . import slots
+
+        if slots.is_kept(job.spec):
+            from .checkpoint import restore
+
+            restore(job.spec)
+        elif job.spec.get("termination_file") and folder == slots.place(job.spec):
+            context.warn(
+                "no store is set: checkpoints are lost when this attempt ends "
+                '(store = "s3://bucket/prefix", or a volume that KONDUKTOR_CHECKPOINT_DIR points to)'
+            )
     os.makedirs(folder, exist_ok=True)
     return folder
 

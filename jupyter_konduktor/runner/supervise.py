@@ -123,6 +123,7 @@ class Supervisor:
         """End the attempt: the signal to every process of it, the grace period, SIGKILL."""
         if self.ended_by is None and self._failed is None:
             self.ended_by = reason
+        self.reporter.stopping()
         self._end(signal)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:

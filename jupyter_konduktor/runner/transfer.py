@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from http.client import HTTPException
 from urllib.error import HTTPError, URLError
@@ -19,7 +20,9 @@ from urllib.request import Request, urlopen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
+    from typing import Any, BinaryIO, TypeVar
+
+    T = TypeVar("T")
 
 PATIENCE = 180.0
 """Seconds for which a request is tried again while the store does not answer, or says that it cannot now."""
@@ -118,6 +121,45 @@ def get(links: Links, name: str, start: int, size: int, fd: int) -> None:
     _try(links, "get", name, attempt)
 
 
+def read(links: Links, name: str, limit: int) -> bytes:
+    """Read an object that is small.
+
+    Raises
+    ------
+    TransferError
+        With status 404 if there is none.
+    """
+
+    def attempt(url: str) -> bytes:
+        path = file_path(url)
+        if path is not None:
+            with _opened(path) as file:
+                return file.read(limit)
+        with urlopen(Request(url), timeout=_TIMEOUT) as answer:  # noqa: S310  signed by the kernel
+            data: bytes = answer.read(limit)
+            return data
+
+    return _try(links, "get", name, attempt)
+
+
+def fetch_file(links: Links, name: str, path: str) -> None:
+    """Write an object to a new file; raises as `read`."""
+
+    def attempt(url: str) -> None:
+        shared = file_path(url)
+        if shared is not None:
+            with _opened(shared) as source, open(path, "wb") as target:
+                shutil.copyfileobj(source, target, BLOCK)
+            return
+        with urlopen(Request(url), timeout=_TIMEOUT) as answer, open(path, "wb") as target:  # noqa: S310
+            shutil.copyfileobj(answer, target, BLOCK)
+            length = int(answer.headers.get("Content-Length") or target.tell())
+            if target.tell() != length:
+                raise OSError(f"{length - target.tell()} bytes of {length} are missing")
+
+    _try(links, "get", name, attempt)
+
+
 def put(links: Links, name: str, blocks: Callable[[], Iterable[bytes]], size: int, *, only_new: bool = False) -> None:
     """Write an object.
 
@@ -152,7 +194,15 @@ def put(links: Links, name: str, blocks: Callable[[], Iterable[bytes]], size: in
     _try(links, "put", name, attempt)
 
 
-def _try(links: Links, verb: str, name: str, attempt: Callable[[str], None]) -> None:
+def _opened(path: str) -> BinaryIO:
+    """Open a file of a shared volume; raises `TransferError` with status 404 if there is none."""
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise TransferError(f"there is no {path}", 404) from None
+
+
+def _try(links: Links, verb: str, name: str, attempt: Callable[[str], T]) -> T:
     """Make a request until it succeeds, is refused, or patience ends."""
     end, pause = time.monotonic() + PATIENCE, 0.25
     while True:

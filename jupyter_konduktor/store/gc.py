@@ -18,7 +18,7 @@ class Old:
     Attributes
     ----------
     jobs : set of str
-        Uids of the jobs whose results are among it.
+        Uids of the jobs whose results or checkpoints are among it.
     objects : int
         Objects that jobs were sent.
     bytes : int
@@ -46,7 +46,7 @@ def find(store: Store, *, keep: timedelta, alive: Collection[str] = ()) -> Old:
     keep : timedelta
         How long everything stays; what a job still has URLs for stays in any case.
     alive : collection of str
-        Uids of jobs whose results stay.
+        Uids of jobs whose results and checkpoints stay.
     """
     now, old = datetime.now(UTC), Old()
     needed: set[str] = set()
@@ -59,11 +59,12 @@ def find(store: Store, *, keep: timedelta, alive: Collection[str] = ()) -> Old:
         if now - kept.modified > keep and kept.key.rpartition("/")[2] not in needed:
             old.add(kept)
             old.objects += 1
-    for kept in store.scan(keys.RESULTS):
-        uid = kept.key.removeprefix(f"{keys.RESULTS}/").partition("/")[0]
-        if now - kept.modified > keep and uid not in alive:
-            old.add(kept)
-            old.jobs.add(uid)
+    for prefix in (keys.RESULTS, keys.CHECKPOINTS):
+        for kept in store.scan(prefix):
+            uid = kept.key.removeprefix(f"{prefix}/").partition("/")[0]
+            if now - kept.modified > keep and uid not in alive:
+                old.add(kept)
+                old.jobs.add(uid)
     return old
 
 

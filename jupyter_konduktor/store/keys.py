@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-OBJECTS, LEASES, RESULTS = "objects", "leases", "results"
+OBJECTS, LEASES, RESULTS, CHECKPOINTS = "objects", "leases", "results", "checkpoints"
 PROBE = "writable"
 """Written to see whether one may."""
 
@@ -20,3 +20,8 @@ def lease_key(nonce: str) -> str:
 def result_key(uid: str, name: str) -> str:
     """Name a piece of what a job has left, by its place in `jupyter_konduktor.runner.parcel.NAMES`."""
     return f"{RESULTS}/{uid}/{name}"
+
+
+def checkpoint_key(uid: str, name: str) -> str:
+    """Name a piece of a job's checkpoint, by its place in `jupyter_konduktor.runner.slots.NAMES`."""
+    return f"{CHECKPOINTS}/{uid}/{name.rpartition('/')[2]}"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from jupyter_konduktor.store import keys
 from jupyter_konduktor.store.progress import Progress
@@ -16,7 +17,21 @@ from jupyter_konduktor.store.store import PIECE, WIDTH, Store
 _TICK = 0.2
 
 
-def send(store: Store, nonce: str, objects: Mapping[str, memoryview], *, fresh: timedelta, quiet: bool = False) -> int:
+class Piece(Protocol):
+    """Bytes that are read when they are to be sent, and may turn out to be others by then."""
+
+    @property
+    def nbytes(self) -> int:
+        """How many they are."""
+
+    def read(self) -> memoryview:
+        """Give them; raises if they are not what they were."""
+
+    def check(self) -> None:
+        """Raise that too, once they were sent."""
+
+
+def send(store: Store, nonce: str, objects: Mapping[str, Piece], *, fresh: timedelta, quiet: bool = False) -> int:
     """Write what is not there yet, and the lease that keeps all of it there; gives the bytes that were sent.
 
     Parameters
@@ -24,7 +39,7 @@ def send(store: Store, nonce: str, objects: Mapping[str, memoryview], *, fresh: 
     store : Store
     nonce : str
         Of the job that needs them.
-    objects : mapping of str to memoryview
+    objects : mapping of str to Piece
         By their SHA-256.
     fresh : timedelta
         An object of this age is written again, lest it be removed as an old one.
@@ -43,9 +58,14 @@ def send(store: Store, nonce: str, objects: Mapping[str, memoryview], *, fresh: 
         one_at_a_time = threading.Lock()  # of those that are sent in parts, for each is held in memory as it is sent
 
         def put(sha256: str) -> None:
-            data = objects[sha256]
-            with one_at_a_time if data.nbytes > PIECE else nullcontext():
-                store.put(keys.object_key(sha256), data, tell=progress.add)
+            piece, key = objects[sha256], keys.object_key(sha256)
+            with one_at_a_time if piece.nbytes > PIECE else nullcontext():
+                store.put(key, piece.read(), tell=progress.add)
+                try:
+                    piece.check()
+                except BaseException:
+                    store.delete([key])  # others would take it for what its name says
+                    raise
 
         waiting: set[Future[None]] = {pool.submit(put, sha256) for sha256 in missing}
         try:

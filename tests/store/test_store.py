@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jupyter_konduktor.errors import ConfigError, StoreError
+from jupyter_konduktor.payload.piece import Piece
 from jupyter_konduktor.store import keys, progress
 from jupyter_konduktor.store.address import Address
 from jupyter_konduktor.store.gc import find
@@ -25,8 +26,8 @@ from tests.store.conftest import BUCKET, SECRET
 DAY = timedelta(days=1)
 
 
-def named(*values: bytes) -> dict[str, memoryview]:
-    return {hashlib.sha256(value).hexdigest(): memoryview(value) for value in values}
+def named(*values: bytes) -> dict[str, Piece]:
+    return {hashlib.sha256(value).hexdigest(): Piece.of(value) for value in values}
 
 
 @pytest.fixture(params=["s3", "file"])

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import pytest
 
+from jupyter_konduktor.payload.piece import Piece
 from jupyter_konduktor.runner import deposit, fetch, parcel, transfer
 from jupyter_konduktor.runner.pack import CodecError
 from jupyter_konduktor.store.keys import object_key, result_key
@@ -53,7 +54,7 @@ def away(gateway):
 
 
 def sent(store):
-    send(store, "n", {SHA256: memoryview(DATA)}, fresh=timedelta(days=1))
+    send(store, "n", {SHA256: Piece.of(DATA)}, fresh=timedelta(days=1))
 
 
 def test_a_server_that_goes_while_a_job_fetches(tmp_path, store, links, away):

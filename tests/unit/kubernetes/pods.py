@@ -16,10 +16,10 @@ from typing import Any
 from jupyter_konduktor.backends.kubernetes import words
 from jupyter_konduktor.backends.kubernetes.sending import archive, runtime
 from jupyter_konduktor.backends.kubernetes.sending.runtime import Delivery
-from jupyter_konduktor.runner import codec, parcel
+from jupyter_konduktor.runner import codec, parcel, slots
 from jupyter_konduktor.runner.envelope import KEY, MISSING, Envelope, parse
 from jupyter_konduktor.runner.stream import Artifact, CarrierDecoder, Control, Item, StreamDecoder
-from jupyter_konduktor.store.keys import object_key
+from jupyter_konduktor.store.keys import checkpoint_key, object_key, result_key
 from jupyter_konduktor.store.sending import send
 from jupyter_konduktor.task import Task
 
@@ -126,10 +126,14 @@ class Pod:
 
     def sign(self, store: Any, digests: list[str], life: timedelta = timedelta(hours=1)) -> None:
         """Write the URLs, as its Secret has them."""
-        names = [f"results/{UID}/{name}" for name in parcel.NAMES]
+        checkpoints = {name: checkpoint_key(UID, name) for name in slots.NAMES}
+
+        def signed(method: str, keys: dict[str, str]) -> dict[str, str]:
+            return dict(zip(keys, store.sign(method, list(keys.values()), life), strict=True))
+
         links = {
-            "get": dict(zip(digests, store.sign("GET", [object_key(digest) for digest in digests], life), strict=True)),
-            "put": dict(zip(parcel.NAMES, store.sign("PUT", names, life), strict=True)),
+            "get": signed("GET", {**{digest: object_key(digest) for digest in digests}, **checkpoints}),
+            "put": signed("PUT", {**{name: result_key(UID, name) for name in parcel.NAMES}, **checkpoints}),
         }
         Path(self.spec["links"]).write_text(json.dumps(links))
 

@@ -16,12 +16,13 @@ import pytest
 from jupyter_konduktor.backends.kubernetes.held import Held
 from jupyter_konduktor.backends.kubernetes.positions import Positions
 from jupyter_konduktor.backends.kubernetes.sending.depot import Depot
+from jupyter_konduktor.backends.kubernetes.sending.runtime import APART
 from jupyter_konduktor.backends.kubernetes.shelf.shelf import Shelf
 from jupyter_konduktor.backends.kubernetes.upkeep import RENEW_EVERY, Upkeep
 from jupyter_konduktor.config import Settings
 from jupyter_konduktor.errors import ApiError, ConfigError, UntrustedResultError
-from jupyter_konduktor.runner import parcel
-from jupyter_konduktor.store.keys import lease_key, object_key, result_key
+from jupyter_konduktor.runner import parcel, slots
+from jupyter_konduktor.store.keys import checkpoint_key, lease_key, object_key, result_key
 from jupyter_konduktor.store.store import Store
 from jupyter_konduktor.task import Task
 
@@ -84,9 +85,10 @@ def test_a_folder_needs_a_volume(site: Site, shared: Store) -> None:
     assert depot(site, store=shared.url, pod_config=above).of(task()) is not None
 
 
-def test_a_command_needs_none(site: Site, shared: Store) -> None:
+def test_a_command_has_one_too(site: Site, shared: Store) -> None:
+    """For its working directory and its checkpoints."""
     held = depot(site, store=shared.url)
-    assert held.of(Task.create(command=["true"], volumes={"data": "/"[:0] + str(shared.address.folder)})) is None
+    assert held.of(Task.create(command=["true"], volumes={"data": str(shared.address.folder)})) is not None
 
 
 def test_without_secrets_there_is_no_way_to_it(site: Site, shared: Store) -> None:
@@ -103,8 +105,21 @@ def test_what_is_no_address_is_refused(site: Site) -> None:
 def test_the_secret_has_a_url_for_each_thing(site: Site, shared: Store) -> None:
     secret = depot(site).secret(shared, UID, [DIGEST])
     links = json.loads(base64.b64decode(secret["data"]["urls"]))
-    assert links["get"] == {DIGEST: f"{shared.url}/{object_key(DIGEST)}"}
-    assert links["put"] == {name: f"{shared.url}/{result_key(UID, name)}" for name in parcel.NAMES}
+    checkpoints = {name: f"{shared.url}/{checkpoint_key(UID, name)}" for name in slots.NAMES}
+    results = {name: f"{shared.url}/{result_key(UID, name)}" for name in parcel.NAMES}
+    assert links["get"] == {DIGEST: f"{shared.url}/{object_key(DIGEST)}", **checkpoints}
+    assert links["put"] == {**results, **checkpoints}
+
+
+def test_all_urls_fit_into_a_secret(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as URLs get: with a long bucket, and a token of temporary credentials."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "A" * 20)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s" * 40)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "t" * 1000)
+    store = Store(f"s3://{'b' * 63}/{'p' * 40}")
+    digests = [f"{number:064x}" for number in range(APART + 1)]
+    data = base64.b64decode(depot(site).secret(store, UID, digests)["data"]["urls"])
+    assert len(data) < 1 << 20
 
 
 def test_urls_are_renewed_when_they_are_old(site: Site, shared: Store) -> None:

@@ -289,13 +289,6 @@ def _check_alone(task: Task) -> list[str]:
             advice='Give --image python:3.12, or set image = "..." in [tool.konduktor] of pyproject.toml.',
             field="image",
         )
-    if task.workdir:
-        raise InvalidTaskError(
-            f"workdir: {task.workdir}: no folder of this machine is sent to jobs on a cluster yet",
-            advice="Put it into the image, or on a volume: --volume CLAIM:/path.",
-            field="workdir",
-            value=task.workdir,
-        )
     if hosts("x" * len(f"{task.name}-00000"), task.resources.nodes):
         return []
     other = f"NAME-{words.REPLICATED_JOB_NAME}-0-R.NAME"

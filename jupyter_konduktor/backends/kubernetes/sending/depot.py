@@ -17,11 +17,12 @@ from jupyter_konduktor.backends.kubernetes.shelf.shelf import JobShelf
 from jupyter_konduktor.backends.kubernetes.site import Site
 from jupyter_konduktor.backends.protocol import Stored
 from jupyter_konduktor.errors import ApiError, UntrustedResultError
-from jupyter_konduktor.runner import parcel
+from jupyter_konduktor.runner import parcel, slots
 from jupyter_konduktor.task import Task
 
 if TYPE_CHECKING:
     from jupyter_konduktor.config import Settings
+    from jupyter_konduktor.payload.piece import Piece
     from jupyter_konduktor.store.results import Results
     from jupyter_konduktor.store.store import Store
 
@@ -58,7 +59,7 @@ class Depot:
         ConfigError, StoreError
             If what is set is no address, or no store that can be written to.
         """
-        if not self._settings.store or task.kind == "command" or self._obstacle(task):
+        if not self._settings.store or self._obstacle(task):
             return None
         store = _open(self._settings.store)
         store.check()
@@ -66,7 +67,7 @@ class Depot:
 
     def notes(self, task: Task) -> list[str]:
         """Say why a job does without the store that is set; raises as `of`."""
-        if not self._settings.store or task.kind == "command":
+        if not self._settings.store:
             return []
         obstacle = self._obstacle(task)
         if obstacle:
@@ -84,7 +85,7 @@ class Depot:
                 return f"{folder} is on no volume of the job (--volume CLAIM:{folder})"
         return ""
 
-    def send(self, store: Store, nonce: str, objects: Mapping[str, memoryview]) -> None:
+    def send(self, store: Store, nonce: str, objects: Mapping[str, Piece]) -> None:
         """Bring what a job needs into the store."""
         from jupyter_konduktor.store.sending import send
 
@@ -185,13 +186,18 @@ def _open(url: str) -> Store:
 
 
 def _links(store: Store, uid: str, digests: Sequence[str]) -> str:
-    from jupyter_konduktor.store.keys import object_key, result_key
+    from jupyter_konduktor.store.keys import checkpoint_key, object_key, result_key
 
-    get = store.sign("GET", [object_key(sha256) for sha256 in digests])
-    put = store.sign("PUT", [result_key(uid, name) for name in parcel.NAMES])
+    objects = {sha256: object_key(sha256) for sha256 in digests}
+    checkpoints = {name: checkpoint_key(uid, name) for name in slots.NAMES}
+    results = {name: result_key(uid, name) for name in parcel.NAMES}
+
+    def signed(method: str, keys: Mapping[str, str]) -> dict[str, str]:
+        return dict(zip(keys, store.sign(method, list(keys.values())), strict=True))
+
     links = {
-        "get": dict(zip(digests, get, strict=True)),
-        "put": dict(zip(parcel.NAMES, put, strict=True)),
+        "get": signed("GET", {**objects, **checkpoints}),
+        "put": signed("PUT", {**results, **checkpoints}),
         "headers": store.put_headers,
     }
     return base64.b64encode(json.dumps(links, separators=(",", ":")).encode("ascii")).decode("ascii")

@@ -21,10 +21,12 @@ from jupyter_konduktor.backends.kubernetes import words
 from jupyter_konduktor.backends.kubernetes.sending import archive
 from jupyter_konduktor.errors import InputTooLargeError
 from jupyter_konduktor.payload.limits import size_text
+from jupyter_konduktor.payload.piece import Piece
 from jupyter_konduktor.runner import bundle
 
 if TYPE_CHECKING:
     from jupyter_konduktor.payload import Payload
+    from jupyter_konduktor.payload.workdir import Workdir
     from jupyter_konduktor.task import Task
 
 INLINE = 32 << 10
@@ -35,7 +37,7 @@ INLINE_MOST = 96 << 10
 """As `INLINE`, where there is no other way; Linux takes 128 KiB for one variable."""
 SECRET_MOST = 1 << 20
 """Bytes that the data of a Secret may have."""
-APART = 400
+APART = 320
 """Buffers that lie in a store each by itself: a Secret holds that many URLs, with those for the results."""
 PAYLOAD_KEY = "payload"
 RUNNER_VARIABLE = "KONDUKTOR_PAYLOAD_RUNNER"
@@ -83,7 +85,7 @@ class Delivery:
         The Secret to create, without a name and an owner, and to mount at `words.PAYLOAD_DIR`.
     bytes : int
         What travels.
-    objects : dict of str to memoryview
+    objects : dict of str to Piece
         What is to be in the store, by SHA-256.
     """
 
@@ -91,7 +93,7 @@ class Delivery:
     env: dict[str, str] = field(default_factory=dict)
     secret: dict[str, Any] | None = None
     bytes: int = 0
-    objects: dict[str, memoryview] = field(default_factory=dict)
+    objects: dict[str, Piece] = field(default_factory=dict)
 
 
 # --- the runner
@@ -147,8 +149,40 @@ def _squeezed(data: bytes) -> str:
 # --- the payload
 
 
-def deliver(payload: Payload | None, *, nodes: int, inline_only: bool, secrets: bool, store: bool = False) -> Delivery:
-    """Say how a payload gets into the pods.
+@dataclass(frozen=True, slots=True)
+class _Cargo:
+    """What is to get into the pods: the payload, if there is one, and the working directory, if one is sent."""
+
+    payload: Payload | None
+    workdir: Workdir | None
+
+    @property
+    def data(self) -> bytes:
+        """The pack."""
+        return self.payload.data if self.payload is not None else b""
+
+    @property
+    def objects(self) -> dict[str, Piece]:
+        """All buffers and files by their SHA-256."""
+        found = {digest: Piece.of(view) for digest, view in self.payload.objects.items()} if self.payload else {}
+        return {**found, **(self.workdir.objects if self.workdir is not None else {})}
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of it."""
+        return len(self.data) + sum(piece.nbytes for piece in self.objects.values())
+
+
+def deliver(
+    payload: Payload | None,
+    *,
+    nodes: int,
+    inline_only: bool,
+    secrets: bool,
+    store: bool = False,
+    workdir: Workdir | None = None,
+) -> Delivery:
+    """Say how a payload and a working directory get into the pods.
 
     Parameters
     ----------
@@ -161,28 +195,32 @@ def deliver(payload: Payload | None, *, nodes: int, inline_only: bool, secrets: 
         Whether Secrets can be created.
     store : bool, default False
         Whether the job has a store, for what is too large and for what it leaves.
+    workdir : Workdir, optional
 
     Raises
     ------
     InputTooLargeError
         If there is no way for so much.
     """
-    if payload is None:
-        return Delivery()
-    links: dict[str, Any] = {"links": words.LINKS, "artifact_limit": None} if store else {}
-    if store and _size(payload) > _WORTH_TRYING_WITH_STORE:
-        return _through_store(payload, links)
+    spec: dict[str, Any] = {"links": words.LINKS, "artifact_limit": None} if store else {}
+    if payload is None and workdir is None:
+        return Delivery(spec)
+    if workdir is not None:
+        spec["workdir"] = workdir.sha256
+    cargo = _Cargo(payload, workdir)
+    if store and cargo.size > _WORTH_TRYING_WITH_STORE:
+        return _through_store(cargo, spec)
     only_inline = inline_only or not secrets
     most = INLINE_MOST // 4 * 3 if only_inline else SECRET_MOST
-    data, told = _bundle(payload, most)
+    data, told = _bundle(cargo, most)
     size = -(-len(data) // 3) * 4
     if size <= (INLINE_MOST if only_inline else INLINE) and (only_inline or nodes <= INLINE_NODES):
         text = base64.b64encode(data).decode("ascii")
-        return Delivery({"bundle": told, **links}, {bundle.VARIABLE: text}, bytes=size)
+        return Delivery({"bundle": told, **spec}, {bundle.VARIABLE: text}, bytes=size)
     if store and len(data) > SECRET_MOST:
-        return _through_store(payload, links)
+        return _through_store(cargo, spec)
     if only_inline or len(data) > SECRET_MOST:
-        raise _too_large(payload, len(data), most, inline_only=inline_only, secrets=secrets)
+        raise _too_large(cargo, len(data), most, inline_only=inline_only, secrets=secrets)
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -192,30 +230,27 @@ def deliver(payload: Payload | None, *, nodes: int, inline_only: bool, secrets: 
         "data": {PAYLOAD_KEY: base64.b64encode(data).decode("ascii")},
     }
     told["path"] = f"{words.PAYLOAD_DIR}/{PAYLOAD_KEY}"
-    return Delivery({"bundle": told, **links}, secret=secret, bytes=size)
+    return Delivery({"bundle": told, **spec}, secret=secret, bytes=size)
 
 
-def _through_store(payload: Payload, links: dict[str, Any]) -> Delivery:
+def _through_store(cargo: _Cargo, spec: dict[str, Any]) -> Delivery:
     """Have the largest buffers lie in the store each by itself, the others with the pack in one object."""
-    by_size = sorted(payload.objects, key=lambda digest: payload.objects[digest].nbytes, reverse=True)
-    apart = {digest: payload.objects[digest] for digest in by_size[:APART]}
-    others = {digest: payload.objects[digest] for digest in by_size[APART:]}
-    data = bundle.join(payload.data, others, apart)
+    pieces = cargo.objects
+    by_size = sorted(pieces, key=lambda digest: pieces[digest].nbytes, reverse=True)
+    apart = {digest: pieces[digest] for digest in by_size[:APART]}
+    others = {digest: pieces[digest].read() for digest in by_size[APART:]}
+    data = bundle.join(cargo.data, others, {digest: piece.nbytes for digest, piece in apart.items()})
     digest = _digest(data)
     told = {"sha256": digest, "stored": len(data)}
-    return Delivery({"bundle": told, **links}, objects={digest: memoryview(data), **apart}, bytes=_size(payload))
+    return Delivery({"bundle": told, **spec}, objects={digest: Piece.of(data), **apart}, bytes=cargo.size)
 
 
-def _size(payload: Payload) -> int:
-    return len(payload.data) + sum(buffer.nbytes for buffer in payload.objects.values())
-
-
-def _bundle(payload: Payload, most: int) -> tuple[bytes, dict[str, Any]]:
+def _bundle(cargo: _Cargo, most: int) -> tuple[bytes, dict[str, Any]]:
     """Make the bundle of a payload, compressed if that pays, and what the spec says of it."""
-    size = _size(payload)
+    size = cargo.size
     if size > _WORTH_TRYING:
-        raise _too_large(payload, size, most, inline_only=False, secrets=True)
-    data = bundle.join(payload.data, payload.objects)
+        raise _too_large(cargo, size, most, inline_only=False, secrets=True)
+    data = bundle.join(cargo.data, {digest: piece.read() for digest, piece in cargo.objects.items()})
     squeezed = zlib.compress(data, 6 if size <= SECRET_MOST else 1)
     compressed = len(squeezed) < _WORTH_IT * len(data)
     if compressed:
@@ -223,11 +258,13 @@ def _bundle(payload: Payload, most: int) -> tuple[bytes, dict[str, Any]]:
     return data, {"sha256": _digest(data), **({"zlib": True} if compressed else {})}
 
 
-def _too_large(payload: Payload, size: int, most: int, *, inline_only: bool, secrets: bool) -> InputTooLargeError:
-    rows = sorted(payload.report.rows, key=lambda row: row.size, reverse=True)
-    largest = ", ".join(
-        f"`{row.name}` ({size_text(row.size)}{f', used by `{row.via}`' if row.via else ''})" for row in rows[:3]
-    )
+def _too_large(cargo: _Cargo, size: int, most: int, *, inline_only: bool, secrets: bool) -> InputTooLargeError:
+    rows = sorted(cargo.payload.report.rows if cargo.payload else (), key=lambda row: row.size, reverse=True)
+    named = [(row.size, f"`{row.name}`", f", used by `{row.via}`" if row.via else "") for row in rows]
+    if cargo.workdir is not None:
+        named.append((cargo.workdir.size, "the working directory", ""))
+    named.sort(reverse=True)
+    largest = ", ".join(f"{name} ({size_text(size)}{via})" for size, name, via in named[:3])
     if inline_only:
         why = "through MultiKueue "
     elif not secrets:
@@ -292,8 +329,8 @@ def spec_of(
     if task.packages:
         spec.update(packages=list(task.packages), installer=dict(installer or {}))
     # A command may count on its image's own directory; Python of a notebook wants one that it can write to.
-    if task.kind != "command" or task.workdir:
-        spec["cwd"] = task.workdir or words.WORK_DIR
+    if task.kind != "command":
+        spec["cwd"] = words.WORK_DIR
     return spec
 
 

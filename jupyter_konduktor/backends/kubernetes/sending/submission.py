@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import threading
 import time
@@ -18,12 +19,14 @@ from jupyter_konduktor.backends.kubernetes.sending.depot import Depot
 from jupyter_konduktor.backends.kubernetes.sending.manifest import Order, build
 from jupyter_konduktor.backends.kubernetes.sending.manifest.order import Delivery
 from jupyter_konduktor.backends.kubernetes.site import Site
+from jupyter_konduktor.backends.root import default_root
 from jupyter_konduktor.errors import AccessDeniedError, ApiError, JobNotFoundError, SubmitError, UnreachableError
 from jupyter_konduktor.task import Task
 
 if TYPE_CHECKING:
     from jupyter_konduktor.config import Settings
     from jupyter_konduktor.payload import Payload
+    from jupyter_konduktor.payload.workdir import Survey, Workdir
 
 RUNNER_KEPT = 60.0
 """Seconds for which the runner's ConfigMap is taken to be there once it was seen."""
@@ -54,7 +57,29 @@ class Submission:
 
     def check(self, task: Task) -> list[str]:
         """Refuse a task that can never run here; gives notes on what else is worth a word."""
-        return [*self._chooser.choose(task).notes, *self.depot.notes(task), *self._lacking()]
+        choice = self._chooser.choose(task)
+        return [*choice.notes, *self.depot.notes(task), *self._folder(task), *self._lacking()]
+
+    def _folder(self, task: Task) -> list[str]:
+        """Say how large the folder is that is to be sent."""
+        return [f"workdir: {self._survey(task)} of {task.workdir}"] if task.workdir else []
+
+    def _survey(self, task: Task) -> Survey:
+        from jupyter_konduktor.payload.workdir import survey  # few jobs have one, and pathspec takes time to load
+
+        return survey(str(task.workdir), limit=self._settings.max_workdir)
+
+    def _workdir(self, task: Task) -> Workdir | None:
+        """Get a folder ready to be sent."""
+        if not task.workdir:
+            return None
+        from jupyter_konduktor.payload.scan import secret_values
+        from jupyter_konduktor.payload.workdir import prepare
+
+        found = self._survey(task)
+        known = hashlib.sha256(str(found.root).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        values = secret_values(os.environ, self._settings.allow_secrets)
+        return prepare(found, cache=default_root() / "workdirs" / f"{known}.json", secrets=values)
 
     def _lacking(self) -> list[str]:
         """Say once which rights are missing in the namespace; nothing depends on those beyond it."""
@@ -103,9 +128,10 @@ class Submission:
         may = self._site.rights.allows
         mounted = self._runner_is_there()
         runner = runtime.deliver_runner(payload, inline=not mounted)
-        store = self.depot.of(task) if payload is not None else None
+        store = self.depot.of(task)
         sent = runtime.deliver(
             payload,
+            workdir=self._workdir(task),
             nodes=task.resources.nodes,
             inline_only=False,
             secrets=may("create", "", "secrets"),
