@@ -31,6 +31,9 @@ from tests.testbed.parts import Part, wait_for
 
 JOBSETS = "/apis/jobset.x-k8s.io/v1alpha2"
 SMALL = {"cpu": "1500m", "memory": "2Gi", "gpu": 8}
+# They would take up to a minute to notice that the API server is there again. The kubelet comes last: what calls a node
+# lost after 20 s may have done so, and a kubelet goes by what it last saw of its node until it lists anew.
+WATCHING = ("kube-controller-manager", "kube-scheduler", "coredns", "jobset", "kueue", "kubelet")
 
 
 @dataclass(frozen=True)
@@ -154,8 +157,7 @@ class Cluster:
                     part.resume()
                 part.start()
             if "kube-apiserver" in names:
-                # They would take half a minute to notice that it is there again.
-                for name in ("kube-controller-manager", "kube-scheduler", "jobset", "kueue"):
+                for name in WATCHING:
                     self.part(name).restart()
 
     @contextmanager

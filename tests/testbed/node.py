@@ -146,14 +146,14 @@ def _kubelet(state: Path, authority: Authority) -> list[str]:
 
 
 def _settle(authority: Authority, began: float) -> None:
-    """Wait until this kubelet, and not the one before it, has called the node ready, and give the node its GPUs."""
+    """Wait until this kubelet, not the one before, has called its node ready, and pods may go there; give it GPUs."""
     admin = Api(authority.place / "admin.kubeconfig")
 
     def is_ready() -> bool:
         found = admin.find(f"/api/v1/nodes/{places.NODE}")
         conditions = (found.get("status", {}).get("conditions") or []) if found else []
         ready = next((each for each in conditions if each["type"] == "Ready"), {})
-        if ready.get("status") != "True":
+        if ready.get("status") != "True" or found["spec"].get("taints"):
             return False
         return datetime.fromisoformat(ready["lastHeartbeatTime"]).timestamp() >= int(began)
 
