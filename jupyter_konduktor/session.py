@@ -174,6 +174,7 @@ _TASK_SETTINGS = [
     "image",
     "queue",
     "priority",
+    "topology",
     "gpus",
     "cpus",
     "memory",
@@ -192,8 +193,8 @@ def launch(task: Task) -> Job:
     Parameters
     ----------
     task : Task
-        ``Task.create(command=["python", "train.py"], gpus=1)``; where it names no image, queue or priority, those of
-        the settings hold.
+        ``Task.create(command=["python", "train.py"], gpus=1)``; where it names no image, queue, priority or topology,
+        those of the settings hold.
 
     Returns
     -------
@@ -201,8 +202,8 @@ def launch(task: Task) -> Job:
         At once; its result is what the script writes to ``$KONDUKTOR_OUTPUT_DIR/result.json``.
     """
     settings = Settings.load()
-    mine = {key: getattr(settings, key) for key in ("image", "queue", "priority") if getattr(task, key) is None}
-    task = replace(task, **mine)
+    mine = {key: getattr(settings, key) for key in ("image", "queue", "priority", "topology") if not getattr(task, key)}
+    task = task.options(**mine)
     for note in tracker(settings).backend.check(task):
         say_once(note)
     return submit(task, settings=settings, origin=origin())

@@ -200,6 +200,7 @@ def facts(record: JobRecord) -> list[tuple[str, str]]:
         "image": task.image,
         "queue": record.queue,
         "priority": task.priority,
+        "topology": ", ".join(task.topology),
         "packages": ", ".join(task.packages),
         "timeout": seconds(task.timeout) if task.timeout else "",
         "restarts": f"up to {task.max_restarts}" if task.max_restarts else "",

@@ -26,6 +26,9 @@ MAX_NAME = 36
 
 LAUNCHERS = ("torchrun",)
 
+TOPOLOGIES = ("required", "preferred", "unconstrained", "exclusive")
+"""How the nodes of a job may be asked to lie; all but ``unconstrained`` name a label of the cluster's nodes."""
+
 MAX_NODES = 9_999
 MAX_PATH = 4_096
 MAX_GPUS = 999_999_999
@@ -38,6 +41,10 @@ _KUBERNETES_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _IMAGE = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
     r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+# A label's key: name, or prefix/name with a DNS name as prefix.
+_LABEL_KEY = re.compile(
+    r"([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?"
 )
 _SUFFIXES = "bcdfghjklmnpqrstvwxz2456789"  # no vowels: five random characters should spell nothing
 _MEMORY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -118,6 +125,9 @@ class Task:
         How many items a map has.
     launcher : str, optional
         ``"torchrun"`` runs it under torchrun on every node, one process for each GPU.
+    topology : sequence of str
+        How its nodes lie: ``required:LABEL`` (all where this label of their nodes has one value), ``preferred:LABEL``
+        or ``unconstrained``; and ``exclusive:LABEL`` (no other such job there).
     """
 
     kind: Kind = "command"
@@ -137,6 +147,7 @@ class Task:
     command: tuple[str, ...] | None = None
     items: int = 0
     launcher: str | None = None
+    topology: tuple[str, ...] = ()
 
     @classmethod
     def create(
@@ -182,6 +193,7 @@ class Task:
             "command": _parse_command,
             "items": lambda v: _parse_int("items", v, 0, 10_000_000),
             "launcher": _parse_launcher,
+            "topology": _parse_topology,
         }
         values = {key: parsers[key](value) if key in parsers else value for key, value in given.items()}
         task = cls(resources=resources, **values)
@@ -233,7 +245,7 @@ class Task:
         if r.get("gpus"):
             r["gpus"] = Gpus(**r["gpus"])
         values["resources"] = Resources(**r)
-        for key in ("packages", "setup", "command"):
+        for key in ("packages", "setup", "command", "topology"):
             if values.get(key) is not None:
                 values[key] = tuple(values[key])
         return cls(**values)
@@ -431,6 +443,31 @@ def _parse_launcher(value: Any) -> str:
     if value not in LAUNCHERS:
         raise _invalid("launcher", value, f"launcher is {' or '.join(LAUNCHERS)}")
     return str(value)
+
+
+def _parse_topology(value: Any) -> tuple[str, ...]:
+    allowed = "topology is required:LABEL, preferred:LABEL or unconstrained, and exclusive:LABEL"
+    if not isinstance(value, str | Iterable):
+        raise _invalid("topology", value, allowed)
+    rules = tuple(value.split(",") if isinstance(value, str) else map(str, value))
+    kinds = []
+    for rule in rules:
+        kind, colon, label = rule.partition(":")
+        if kind not in TOPOLOGIES or bool(colon) != (kind != "unconstrained"):
+            meant = nearest(kind, TOPOLOGIES)
+            label = f":{label}" if label else ":LABEL"
+            hint = f'did you mean "{meant}{"" if meant == "unconstrained" else label}"?' if meant else ""
+            raise _invalid("topology", rule, allowed, hint)
+        if colon and (not _LABEL_KEY.fullmatch(label) or len(label.rpartition("/")[0]) > 253):
+            raise _invalid(
+                *("topology", rule, "LABEL is the key of a label of the cluster's nodes"),
+                'for example "required:topology.kubernetes.io/zone"',
+            )
+        kinds.append("exclusive" if kind == "exclusive" else "required, preferred or unconstrained")
+    twice = next((kind for kind in kinds if kinds.count(kind) > 1), None)
+    if twice:
+        raise _invalid("topology", ",".join(rules), f"{twice} is given once")
+    return rules
 
 
 def _parse_volumes(value: Any) -> dict[str, str]:

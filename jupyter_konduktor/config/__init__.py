@@ -64,6 +64,9 @@ class Settings:
     image: str | None = _task_key("image", None, "container image of the job")
     queue: str | None = _task_key("queue", None, "queue (a Kueue LocalQueue) the job waits in")
     priority: str | None = _task_key("priority", None, "priority class, as in low-priority")
+    topology: str | Sequence[str] | None = _task_key(
+        "topology", None, "how the nodes of a job lie: required:LABEL, preferred:LABEL, unconstrained, exclusive:LABEL"
+    )
     gpus: str | int | None = _task_key("gpus", None, "GPUs for each node: H100:8, or 8")
     cpus: str | float | None = _task_key("cpus", None, "CPU cores for each node: 8, 0.5, 500m")
     memory: str | float | None = _task_key("memory", None, "memory for each node: 16Gi; a plain number is in GiB")

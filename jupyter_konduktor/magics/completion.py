@@ -12,7 +12,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from jupyter_konduktor.config import Settings
 from jupyter_konduktor.errors import KonduktorError
 from jupyter_konduktor.magics.options import CELL_OPTIONS, COMMANDS, HELP, Option
-from jupyter_konduktor.task import ACCELERATORS
+from jupyter_konduktor.task import ACCELERATORS, TOPOLOGIES
 
 MAX_AGE = 5.0
 """Seconds for which names of jobs and queues are offered before they are looked up again."""
@@ -64,6 +64,7 @@ def _cell(shell: Any, known: _Known, before: Sequence[str], word: str) -> _Found
             "--backend": ["local", "kubernetes"],
             "--gpus": [*ACCELERATORS],
             "--queue": known.queues,
+            "--topology": [kind if kind == "unconstrained" else f"{kind}:" for kind in TOPOLOGIES],
         }.get(flag, [])
         return fragment, values, "value"
     return word, _unused(CELL_OPTIONS, before), "option"

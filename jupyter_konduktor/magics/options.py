@@ -78,6 +78,7 @@ CELL_OPTIONS = (
     Option("--image", "IMAGE", "container image; it needs only Python"),
     Option("--queue", "QUEUE", "queue the job waits in"),
     Option("--priority", "CLASS", "priority class"),
+    Option("--topology", "RULE", "required:LABEL, preferred:LABEL, unconstrained; exclusive:LABEL", repeat=True),
     Option("--env", "NAME=VALUE", "environment variable of the job", repeat=True),
     Option("--secret", "NAME[=SECRET/KEY]", "secret as a variable, or /PATH=SECRET/KEY as a file", repeat=True),
     Option("--in", "NAMES", "variables to send: a,b are all; +a adds, -a leaves out", repeat=True),

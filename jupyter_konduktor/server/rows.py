@@ -125,6 +125,7 @@ def facts(record: JobRecord, notebook: str = "") -> list[tuple[str, str]]:
         ("image", task.image or ""),
         ("queue", record.queue),
         ("priority", task.priority or ""),
+        ("topology", ", ".join(task.topology)),
         ("resources", summary.resources(record)),
         ("time limit", summary.seconds(task.timeout) if task.timeout else ""),
         ("restarts", f"at most {task.max_restarts}" if task.max_restarts else ""),

@@ -159,6 +159,7 @@ def test_options_are_completed_on_the_magic_line(kernel: Any) -> None:
 
 def test_values_are_completed_where_they_are_known(kernel: Any) -> None:
     assert kernel.complete("%%konduktor --backend ") == ["local", "kubernetes"]
+    assert kernel.complete("%%konduktor --topology re") == ["required:"]
     assert "H100" in kernel.complete("%%konduktor --gpus H")
     assert kernel.complete("%%konduktor --gpus=H2") == ["H200"]
     kernel.run("weights_a, weights_b = 1, 2")

@@ -100,9 +100,10 @@ def test_priorities(priority: str | None, value: int, noted: int) -> None:
 
 
 def test_what_has_no_meaning_here_is_noted() -> None:
-    task = _task(image="python:3.12", queue="user-queue", volumes={"data": "/data"}, packages=["no-such-thing>=2"])
+    places = {"queue": "user-queue", "topology": "unconstrained", "volumes": {"data": "/data"}}
+    task = _task(image="python:3.12", **places, packages=["no-such-thing>=2"])
     notes = needs_of(task, MACHINE).notes
-    assert [note.split(":")[0] for note in notes] == ["image", "queue", "volumes"]
+    assert [note.split(":")[0] for note in notes] == ["image", "queue", "topology", "volumes"]
 
 
 def test_secret_that_is_not_set_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

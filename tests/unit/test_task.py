@@ -87,6 +87,17 @@ def test_memory_is_gib_unless_it_has_a_unit(spelled, size):
         ({"volumes": ["data:relative"]}, "volumes", "absolute"),
         ({"volumes": ["data:/a/../b"]}, "volumes", "absolute"),
         ({"workdir": ""}, "workdir", "path"),
+        ({"topology": 1}, "topology", "required:LABEL"),
+        ({"topology": "require:cloud/rack"}, "topology", 'did you mean "required:cloud/rack"?'),
+        ({"topology": "required"}, "topology", 'did you mean "required:LABEL"?'),
+        ({"topology": "unconstrained:rack"}, "topology", 'did you mean "unconstrained"?'),
+        ({"topology": "required:"}, "topology", "key of a label"),
+        ({"topology": ["preferred:cloud/a rack"]}, "topology", "key of a label"),
+        ({"topology": "exclusive:Cloud/rack"}, "topology", "key of a label"),
+        ({"topology": "required:cloud/" + "x" * 64}, "topology", "key of a label"),
+        ({"topology": f"required:{'x' * 254}/rack"}, "topology", "key of a label"),
+        ({"topology": ["required:rack", "preferred:rack"]}, "topology", "is given once"),
+        ({"topology": "exclusive:rack,exclusive:zone"}, "topology", "exclusive is given once"),
     ],
 )
 def test_a_wrong_value_names_field_value_and_what_is_allowed(options, field, hint):
@@ -120,9 +131,10 @@ def test_a_task_survives_json():
     resources = {"gpus": "H100:8", "nodes": 2, "cpus": "500m", "memory": "16Gi"}
     places = {"image": "python:3.12", "queue": "q", "priority": -5, "volumes": ["data:/data"]}
     rest = {"env": ["A=1=2"], "secrets": ["T", "K=s/k"], "timeout": "2h", "packages": "torch>=2.4 polars"}
-    task = make(**resources, **places, **rest, max_restarts=3)
+    task = make(**resources, **places, **rest, max_restarts=3, topology="required:cloud/rack,exclusive:zone")
     assert Task.from_json(task.to_json()) == task
     assert task.env == {"A": "1=2"}
+    assert task.topology == ("required:cloud/rack", "exclusive:zone")
     assert task.packages == ("torch>=2.4", "polars")
     assert task.timeout == 7200
 

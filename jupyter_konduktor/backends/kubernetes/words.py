@@ -45,12 +45,16 @@ QUEUE_NAME = "kueue.x-k8s.io/queue-name"
 PRIORITY_CLASS = "kueue.x-k8s.io/priority-class"
 MAX_EXEC_TIME = "kueue.x-k8s.io/max-exec-time-seconds"
 JOB_UID = "kueue.x-k8s.io/job-uid"  # on a Workload: the uid of its JobSet
+REQUIRED_TOPOLOGY = "kueue.x-k8s.io/podset-required-topology"  # these three are annotations of pod templates
+PREFERRED_TOPOLOGY = "kueue.x-k8s.io/podset-preferred-topology"
+UNCONSTRAINED_TOPOLOGY = "kueue.x-k8s.io/podset-unconstrained-topology"
 MULTIKUEUE = "kueue.x-k8s.io/multikueue"  # a value of spec.managedBy
 
 JOBSET_NAME = "jobset.sigs.k8s.io/jobset-name"
 JOBSET_UID = "jobset.sigs.k8s.io/jobset-uid"
 RESTART_ATTEMPT = "jobset.sigs.k8s.io/restart-attempt"
 JOB_INDEX = "jobset.sigs.k8s.io/job-index"
+EXCLUSIVE_TOPOLOGY = "alpha.jobset.sigs.k8s.io/exclusive-topology"  # an annotation of a JobSet
 REPLICATED_JOB = "jobset.sigs.k8s.io/replicatedjob-name"
 COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 

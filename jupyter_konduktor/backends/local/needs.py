@@ -140,7 +140,8 @@ def _check_secrets(task: Task) -> None:
 
 
 def _unused(task: Task) -> list[str]:
-    return [f"{field}: not used on this machine" for field in ("image", "queue", "volumes") if getattr(task, field)]
+    fields = ("image", "queue", "topology", "volumes")
+    return [f"{field}: not used on this machine" for field in fields if getattr(task, field)]
 
 
 def _gib(size: int) -> str:

@@ -132,6 +132,8 @@ def test_priorities() -> None:
         choose(cluster("a"), priority="hi-priority")
     assert caught.value.field == "priority"
     assert "not used" in choose(cluster("a"), priority="x", queue="none").notes[0]
+    rules = ["exclusive:rack", "preferred:rack"]
+    assert "preferred:rack is not used" in choose(cluster("a"), topology=rules, queue="none").notes[0]
     unseen = cluster("a", objects={f"{KUEUE}/workloadpriorityclasses": denied()})
     assert choose(unseen, priority="x").queue == "a"
 

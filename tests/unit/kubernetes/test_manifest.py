@@ -102,6 +102,7 @@ ORDERS = {
             "env": {"LR": "1e-3", "PRICE": "$5 $(HOME) $$"},
             "secrets": {"HF_TOKEN": "hub/token"},
             "volumes": {"datasets": "/data"},
+            "topology": ["required:cloud.provider.com/topology-block", "exclusive:cloud.provider.com/topology-rack"],
         },
         accelerators=H100,
         delivery=Delivery(secret="train-7fq2x-payload"),
@@ -336,6 +337,22 @@ def test_what_the_task_asks_for_comes_before_pod_config() -> None:
     config = ours(resources={"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"memory": "2Gi"}})
     found = container(build(order(task={"cpus": 3, "memory": "4Gi"}, pod_config=config)))["resources"]
     assert found == {"requests": {"cpu": "3", "memory": "4Gi"}, "limits": {"memory": "4Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ((), {words.PREFERRED_TOPOLOGY: "rack"}),
+        (("required:block",), {words.REQUIRED_TOPOLOGY: "block"}),
+        (("unconstrained",), {words.UNCONSTRAINED_TOPOLOGY: "true"}),
+        (("exclusive:rack",), {words.PREFERRED_TOPOLOGY: "rack"}),
+    ],
+)
+def test_one_topology_is_asked_of_kueue(asked: tuple[str, ...], found: dict[str, str]) -> None:
+    """It refuses a job with two of them."""
+    config = {"metadata": {"annotations": {words.PREFERRED_TOPOLOGY: "rack"}}}
+    annotations = template_of(build(order(task={"topology": asked}, pod_config=config)))["metadata"]["annotations"]
+    assert {key: text for key, text in annotations.items() if "topology" in key} == found
 
 
 def test_a_named_container_is_ours_at_any_place() -> None:

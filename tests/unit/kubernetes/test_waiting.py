@@ -17,6 +17,8 @@ MEMORY = (
     "insufficient quota for memory in flavor a, previously considered podsets requests (1Gi) + current podset "
     "request (2Gi) > maximum capacity (2Gi)"
 )
+FLAT = 'Flavor "default" does not support TopologyAwareScheduling'
+FULL = 'topology "racks" doesn\'t allow to fit any of 2 pod(s). Total nodes: 4; excluded: resource "nvidia.com/gpu": 4'
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,32 @@ MEMORY = (
             "waits for capacity: 8 more nvidia.com/gpu are needed in flavor a100",
         ),
         (ASSIGN + "flavor x not found", "never", "can never fit: flavor x of its ClusterQueue does not exist"),
+        (
+            ASSIGN + FLAT,
+            "never",
+            "can never fit: flavor default has no topology",
+        ),
+        (
+            ASSIGN + f'{FLAT}, Flavor "racks" does not contain the requested level',
+            "never",
+            "can never fit: the topology of flavor racks has no level of that label; flavor default has no topology",
+        ),
+        (
+            ASSIGN + 'Flavor "racks" supports only TopologyAwareScheduling',
+            "never",
+            "can never fit: flavor racks takes only jobs that ask for a topology",
+        ),
+        (
+            ASSIGN + 'topology "racks" allows to fit only 1 out of 2 pod(s)',
+            "capacity",
+            "waits for capacity: topology racks has room for 1 of 2 nodes",
+        ),
+        # A flavor that does not suit it, and one that will have too few GPUs, do no harm beside one that is full.
+        (
+            f"{ASSIGN}{FLAT}, {MAXIMUM.format('small')}, {FULL}",
+            "capacity",
+            "waits for capacity: topology racks has room for none of 2 nodes",
+        ),
         (
             "Workload no longer fits after processing another workload",
             "capacity",

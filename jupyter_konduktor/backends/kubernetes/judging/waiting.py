@@ -25,6 +25,13 @@ _TAINT = re.compile(r"untolerated taint (.+?) in flavor ([^\s,;]+)")
 _AFFINITY = re.compile(r"flavor ([^\s,;]+) doesn't match node affinity")
 _NO_FLAVOR = re.compile(r"flavor ([^\s,;]+) not found")
 _TOPOLOGY = re.compile(r"no topology domains at level: ([^\s,;]+)")
+_NO_LEVEL = re.compile(r'Flavor "([^"]+)" does not contain the requested level')
+_NO_TOPOLOGY = re.compile(r'Flavor "([^"]+)" does not support TopologyAwareScheduling')
+_ONLY_TOPOLOGY = re.compile(r'Flavor "([^"]+)" supports only TopologyAwareScheduling')
+_NO_ROOM = re.compile(
+    r"topology \"(?P<topology>[^\"]+)\" (?:allows to fit only (?P<fit>\d+) out of|doesn't allow to fit any of) "
+    r"(?P<pods>\d+) pod\(s\)"
+)
 _PREEMPTING = re.compile(r"\. Pending the preemption of (\d+) workload\(s\)$")
 _QUEUE = re.compile(r"(LocalQueue|ClusterQueue) (\S+) (?:doesn't exist|not found|is inactive|is stopped)")
 _RESET = "Reset to Pending after eviction"
@@ -97,12 +104,14 @@ def _read(message: str, queue: str) -> Why:
     if stopped:
         return _of_queue(message, stopped[1], stopped[2])
     never, capacity = _refusals(message, queue)
+    rooms = _rooms(message)
     # What one flavor cannot hold another may: it is over only for a resource that none of them will ever have.
     hopeless = [text for resource, texts in never.items() if resource not in capacity for text in texts]
-    if hopeless:
+    if hopeless and not rooms:
         return Why("never", f"can never fit: {_joined(hopeless)}")
-    if capacity:
-        return Why("capacity", f"waits for capacity: {_joined(text for texts in capacity.values() for text in texts)}")
+    if capacity or rooms:
+        texts = [*(text for texts in capacity.values() for text in texts), *rooms]
+        return Why("capacity", f"waits for capacity: {_joined(texts)}")
     unfit = _unfit(message)
     if unfit:
         return Why("never", f"can never fit: {_joined(unfit)}")
@@ -131,12 +140,23 @@ def _refusals(message: str, queue: str) -> tuple[dict[str, list[str]], dict[str,
     return never, capacity
 
 
+def _rooms(message: str) -> list[str]:
+    """Collect where the quota is there, and the nodes that are close enough to each other are taken."""
+    return [
+        f"topology {match['topology']} has room for {match['fit'] or 'none'} of {match['pods']} nodes"
+        for match in _NO_ROOM.finditer(message)
+    ]
+
+
 def _unfit(message: str) -> list[str]:
     """Collect why flavors do not suit its pods."""
     found = [f"it does not tolerate the taint {taint} of flavor {flavor}" for taint, flavor in _TAINT.findall(message)]
     found += [f"flavor {flavor} has no nodes that match its nodeSelector" for flavor in _AFFINITY.findall(message)]
     found += [f"flavor {flavor} of its ClusterQueue does not exist" for flavor in _NO_FLAVOR.findall(message)]
     found += [f"no nodes have the topology level {level}" for level in _TOPOLOGY.findall(message)]
+    found += [f"the topology of flavor {flavor} has no level of that label" for flavor in _NO_LEVEL.findall(message)]
+    found += [f"flavor {flavor} has no topology" for flavor in _NO_TOPOLOGY.findall(message)]
+    found += [f"flavor {flavor} takes only jobs that ask for a topology" for flavor in _ONLY_TOPOLOGY.findall(message)]
     return found
 
 

@@ -152,6 +152,7 @@ class Chooser:
         flavors = pool.submit(self._flavors, task, kueue)
         queue = self._queue(task, kueue, notes)
         _check_priority(task, priorities.result(), notes)
+        _note_topology(task, notes)
         if queue is None:
             return Choice(None, "", 1.0, (*notes, *_kind_note(task, self._settings), *tried.result()))
         name, behind = queue["metadata"]["name"], str((queue.get("spec") or {}).get("clusterQueue", ""))
@@ -304,6 +305,13 @@ def _check_priority(task: Task, known: Sequence[str] | None, notes: list[str]) -
             field="priority",
             value=task.priority,
         )
+
+
+def _note_topology(task: Task, notes: list[str]) -> None:
+    """Note what only Kueue would see to; JobSet sees to what is exclusive."""
+    unused = [rule for rule in task.topology if rule.partition(":")[0] != "exclusive"]
+    if unused and task.queue == NO_QUEUE:
+        notes.append(f"topology: {unused[0]} is not used without a queue")
 
 
 def _kind_note(task: Task, settings: Settings) -> list[str]:

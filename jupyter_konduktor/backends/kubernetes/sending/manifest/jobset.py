@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jupyter_konduktor.backends.kubernetes import words
-from jupyter_konduktor.backends.kubernetes.sending.manifest import pod
+from jupyter_konduktor.backends.kubernetes.sending.manifest import pod, topology
 from jupyter_konduktor.backends.kubernetes.sending.manifest.environment import check_length
 from jupyter_konduktor.backends.kubernetes.sending.manifest.identity import (
     check_annotations,
@@ -75,6 +75,7 @@ def _annotations(order: Order) -> dict[str, str]:
         words.ORIGIN: _json(order.origin),
         words.KEY: order.key,
         words.SUBMITTED: str(order.submitted_ns),
+        **topology.of_jobset(order.task),
     }
     largest = max(("env", order.task.env), ("command", order.task.command or ()), key=lambda pair: len(str(pair[1])))
     check_annotations(annotations, {words.TASK: largest[0], words.ORIGIN: "origin"})

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from jupyter_konduktor.backends.kubernetes import quantity, words
-from jupyter_konduktor.backends.kubernetes.sending.manifest import environment, pod_config, secret_files
+from jupyter_konduktor.backends.kubernetes.sending.manifest import environment, pod_config, secret_files, topology
 from jupyter_konduktor.backends.kubernetes.sending.manifest.accelerators import Accelerator, accelerator
 from jupyter_konduktor.backends.kubernetes.sending.manifest.identity import job_labels
 from jupyter_konduktor.backends.kubernetes.sending.manifest.order import Order
@@ -115,7 +115,7 @@ def _default_resources(order: Order) -> dict[str, Any]:
 
 
 def _with_task(pod: dict[str, Any], order: Order, wanted: Accelerator | None) -> dict[str, Any]:
-    """Put on top what the task itself says: its variables, its resources, its volumes."""
+    """Put on top what the task itself says: its variables, its resources, its volumes, how its nodes lie."""
     container = dict(container_of(pod))
     container["env"] = environment.merge(container.get("env") or (), environment.of_task(order))
     container["resources"] = _resources(container.get("resources") or {}, order, wanted)
@@ -133,7 +133,9 @@ def _with_task(pod: dict[str, Any], order: Order, wanted: Accelerator | None) ->
         # A pod_config that mounts something else at /dev/shm leaves ours without a use.
         if volume["name"] != words.SHM_VOLUME or volume["name"] in used
     ]
-    return {**pod, "spec": {**pod["spec"], "containers": containers, "volumes": volumes + claims}}
+    annotations = topology.on_pods(pod["metadata"].get("annotations") or {}, order.task)
+    metadata = {**pod["metadata"], "annotations": annotations}
+    return {"metadata": metadata, "spec": {**pod["spec"], "containers": containers, "volumes": volumes + claims}}
 
 
 def _resources(given: dict[str, Any], order: Order, wanted: Accelerator | None) -> dict[str, Any]:
