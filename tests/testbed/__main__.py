@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.testbed import build, images, lifecycle, packages, places
+from tests.testbed import build, images, lifecycle, node, packages, places
 from tests.testbed.environment import exports
 
 PARTS = ("stop", "start", "kill", "pause", "resume")
@@ -26,11 +26,12 @@ def main() -> int:
     commands.add_parser("down", help="stop it and remove every trace")
     commands.add_parser("env", help="print shell exports for someone who submits to it")
     commands.add_parser("status", help="say which part runs")
+    commands.add_parser("image", help="make an image, import it, and print its reference").add_argument("name")
     for name in PARTS:
-        commands.add_parser(name, help=f"{name} one part").add_argument("part")
+        commands.add_parser(name, help=f"{name} one part").add_argument("name", metavar="part")
     arguments = parser.parse_args()
     try:
-        return _run(arguments.command, arguments.state.absolute(), getattr(arguments, "part", ""))
+        return _run(arguments.command, arguments.state.absolute(), getattr(arguments, "name", ""))
     except (RuntimeError, TimeoutError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -61,6 +62,9 @@ def _run(command: str, state: Path, name: str) -> int:
             process = part.process()
             print(f"{part.name:24}{status:9}{process.pid if process else '':>8}  {part.log}")
         return 0 if all(part.running for part in parts.values()) else 1
+    elif command == "image":
+        node.import_image(state, images.named(name))
+        print(images.named(name).reference)
     elif name not in parts:
         print(f"no part is named {name}; there are {', '.join(parts)}", file=sys.stderr)
         return 2

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from tests.testbed import control, environment, images, lifecycle, objects, pki, places
+from tests.testbed import control, environment, images, lifecycle, node, objects, pki, places
 from tests.testbed.api import Api, ApiError
 from tests.testbed.objects import QUEUE, Rules
 from tests.testbed.parts import Part, wait_for
@@ -110,6 +110,20 @@ class Cluster:
             image = os.environ.get("KONDUKTOR_TEST_IMAGE") or os.environ["KONDUKTOR_IMAGE"]
             return {"3.11": image}
         return {name: image.reference for name, image in images.IMAGES.items() if name != "pause"}
+
+    def fetch_image(self, name: str) -> str:
+        """The image of this name, also one that is made and imported only now: 3.11-torch.
+
+        A test that takes such a one says so (`pytest.mark.image`), for making it takes longer than a test may.
+        """
+        if name in self.images:
+            return self.images[name]
+        if self.foreign:
+            given = os.environ.get("KONDUKTOR_TEST_TORCH_IMAGE")
+            return given or pytest.skip("KONDUKTOR_TEST_TORCH_IMAGE names no image with torch for this cluster")
+        image = images.named(name)
+        node.import_image(self.state, image)
+        return image.reference
 
     @property
     def image(self) -> str:
@@ -208,14 +222,14 @@ class Cluster:
         labels: Mapping[str, str] | None = None,
         rules: Rules | None = None,
         cluster_rules: Rules | None = None,
+        flavor: str = objects.FLAVOR,
     ) -> Namespace:
         """Make a namespace with a queue, and a user who has these rights in it (without: all) and of the cluster."""
         with self._lock:
             name = f"test-{self._run}-{next(self._numbers)}"
         admin = self.admin
-        objects.make_namespace(
-            admin, name, quota or SMALL, strategy=strategy, cohort=cohort, preemption=preemption, labels=labels
-        )
+        kinds = {"strategy": strategy, "cohort": cohort, "preemption": preemption, "labels": labels, "flavor": flavor}
+        objects.make_namespace(admin, name, quota or SMALL, **kinds)
         kubeconfig = self.new_user(name, name, rules, cluster_rules)
         made = Namespace(self, name, name, kubeconfig)
         wait_for(lambda: _is_active(admin.get(f"{made.kueue}/localqueues/{QUEUE}")), f"the queue of {name}", 60)

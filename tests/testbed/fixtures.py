@@ -45,6 +45,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             build.build()
             for image in images.IMAGES.values():
                 images.archive(image)
+            for name in {name for item in session.items for mark in item.iter_markers("image") for name in mark.args}:
+                images.archive(images.named(name))
         except (OSError, RuntimeError) as error:
             session.config.stash[NOT_READY] = str(error)
 

@@ -25,6 +25,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MERGED = ("bin", "sbin", "lib", "lib64")
 SKIPPED = re.compile(
     r"usr/share/(doc|man|info|locale|lintian|bug|zoneinfo|perl5?|bash-completion)/|usr/share/python3/.*\.pyc$"
+    r"|usr/lib/python3/dist-packages/torch/(bin/(?!torch_shm_manager)|include/|test/)"
 )
 FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000:user:/home/user:/bin/bash\n"
@@ -42,12 +43,17 @@ VERSION = 1  # of what this module makes out of packages
 
 @dataclass(frozen=True)
 class Image:
-    """One image: its name, the release its packages are from, and the packages of each layer above the last."""
+    """One image: its name, the release its packages are from, and the packages of each layer above the last.
+
+    What is named in `without` is left out although a package asks for it.
+    """
 
     name: str
     release: str
     layers: tuple[tuple[str, ...], ...]
     command: tuple[str, ...] = ("/bin/sh",)
+    without: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -56,20 +62,43 @@ class Image:
 
 
 SHELL = ("bash", "busybox-static", "coreutils")
+PYTHON = (*SHELL, "python3", "libpython3.11-stdlib")
 IMAGES = {
-    "3.11": Image("python:3.11", "bookworm", ((*SHELL, "python3", "libpython3.11-stdlib"),)),
-    "3.11-numpy": Image(
-        "python:3.11-numpy", "bookworm", ((*SHELL, "python3", "libpython3.11-stdlib"), ("python3-numpy",))
-    ),
+    "3.11": Image("python:3.11", "bookworm", (PYTHON,)),
+    "3.11-numpy": Image("python:3.11-numpy", "bookworm", (PYTHON, ("python3-numpy",))),
     "3.13": Image("python:3.13", "trixie", ((*SHELL, "python3", "libpython3.13-stdlib"),)),
     "none": Image("busybox:1", "bookworm", (("busybox-static",),)),
     "pause": Image("pause:1", "bookworm", (("busybox-static",),), ("/bin/sleep", "2147483647")),
 }
+# Made and imported when it is asked for: a gigabyte is too much for every cluster.
+ON_DEMAND = {
+    "3.11-torch": Image(
+        "python:3.11-torch",
+        "bookworm",
+        (PYTHON, ("python3-numpy",), ("python3-torch",)),
+        # Nothing links them: a third of what torch would bring with it, by way of OpenCV.
+        without=(
+            *("gdal-data", "iso-codes", "libgl1-mesa-dri", "libllvm15", "libtorch-test", "libz3-4", "proj-data"),
+            *("python3-hypothesis", "python3-mpmath", "python3-sympy", "shared-mime-info", "xkb-data"),
+        ),
+        # On Python 3.11 its torchrun cannot read "no redirects"; of a rank that is not there they do no harm.
+        environment=("PET_REDIRECTS=9:1", "PET_TEE=9:1"),
+    ),
+}
+
+
+def named(name: str) -> Image:
+    """The image of this name, whichever of the two it is in."""
+    found = {**IMAGES, **ON_DEMAND}
+    if name not in found:
+        message = f"no image is named {name}; there are {', '.join(found)}"
+        raise RuntimeError(message)
+    return found[name]
 
 
 def archive(image: Image) -> Path:
     """The image as a file that containerd imports, made if it is not there."""
-    key = hashlib.sha256(repr((image, VERSION, sorted(FILES.items()))).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((image, VERSION, sorted(FILES.items()), SKIPPED.pattern)).encode()).hexdigest()[:16]
     path = cache() / "images" / f"{image.name.replace(':', '-')}-{key}.tar"
     if path.exists():
         return path
@@ -87,7 +116,7 @@ def _make(image: Image, path: Path) -> None:
     layers: list[Path] = []
     for number, packages in enumerate(image.layers):
         wanted += packages
-        files = [file for file in apt.download(wanted) if file.name not in known]
+        files = [file for file in apt.download(wanted) if file.name not in known and not _left_out(file, image)]
         known.update(file.name for file in files)
         layer = path.with_suffix(f".layer{number}")
         Layer(apt.architecture).write(files, layer, base=number == 0)
@@ -97,7 +126,7 @@ def _make(image: Image, path: Path) -> None:
     config = {
         "architecture": apt.architecture,
         "os": "linux",
-        "config": {"Env": [f"PATH={PATH}", "LANG=C.UTF-8"], "Cmd": list(image.command)},
+        "config": {"Env": [f"PATH={PATH}", "LANG=C.UTF-8", *image.environment], "Cmd": list(image.command)},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
     }
     names = [f"{digest}.tar" for digest in digests]
@@ -109,6 +138,10 @@ def _make(image: Image, path: Path) -> None:
         for name, content in (("config.json", config), ("manifest.json", manifest)):
             _add(tar, name, json.dumps(content).encode())
     temporary.rename(path)
+
+
+def _left_out(package: Path, image: Image) -> bool:
+    return package.name.partition("_")[0] in image.without
 
 
 class Apt:

@@ -13,6 +13,7 @@ from tests.testbed.api import Api, healthy
 from tests.testbed.build import program
 from tests.testbed.parts import Part, wait_for
 from tests.testbed.pki import Authority
+from tests.testbed.places import locked
 
 GPUS = 16
 CONTAINERD = """version = 2
@@ -69,11 +70,21 @@ def ctr(state: Path, *arguments: str, timeout: float = 60) -> subprocess.Complet
 def import_images(state: Path) -> None:
     """Put the images into containerd."""
     for image in images.IMAGES.values():
-        archive = images.archive(image)
-        done = ctr(state, "images", "import", str(archive))
+        import_image(state, image)
+
+
+def import_image(state: Path, image: images.Image) -> None:
+    """Make an image if it is not there, and put it into containerd unless it is in it."""
+    archive = images.archive(image)
+    imported = state / "images" / archive.name
+    with locked(state / "images" / "lock"):
+        if imported.exists():
+            return
+        done = ctr(state, "images", "import", str(archive), timeout=300)
         if done.returncode:
             message = f"importing {archive} failed: {done.stderr}"
             raise RuntimeError(message)
+        imported.touch()
 
 
 def _write_containerd(state: Path) -> None:

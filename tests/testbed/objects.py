@@ -64,10 +64,11 @@ def make_namespace(
     cohort: str | None = None,
     preemption: Mapping[str, Any] | None = None,
     labels: Mapping[str, str] | None = None,
+    flavor: str = FLAVOR,
 ) -> None:
     """Make a namespace with a ClusterQueue of its name, for it alone, and the LocalQueue `user-queue`."""
     admin.ensure("/api/v1/namespaces", {"metadata": {"name": name, "labels": dict(labels or {})}})
-    admin.ensure(f"{KUEUE}/clusterqueues", cluster_queue(name, quota, strategy, cohort, preemption))
+    admin.ensure(f"{KUEUE}/clusterqueues", cluster_queue(name, quota, strategy, cohort, preemption, flavor))
     queue = {**_kueue("LocalQueue", QUEUE), "spec": {"clusterQueue": name}}
     admin.ensure(f"{KUEUE}/namespaces/{name}/localqueues", queue)
 
@@ -78,12 +79,13 @@ def cluster_queue(
     strategy: str,
     cohort: str | None,
     preemption: Mapping[str, Any] | None,
+    flavor: str,
 ) -> dict[str, Any]:
     """A ClusterQueue for the namespace of its name, with one flavor."""
     resources = [{"name": RESOURCES.get(key, key), "nominalQuota": str(value)} for key, value in quota.items()]
     group = {
         "coveredResources": [each["name"] for each in resources],
-        "flavors": [{"name": FLAVOR, "resources": resources}],
+        "flavors": [{"name": flavor, "resources": resources}],
     }
     spec = {
         "queueingStrategy": strategy,
