@@ -12,6 +12,7 @@ import pytest
 from tests.testbed.api import Api, ApiError
 from tests.testbed.cluster import Cluster, Namespace, wait_jobset
 from tests.testbed.lifecycle import all_parts
+from tests.testbed.node import ASSERTED
 from tests.testbed.parts import wait_for
 
 PARTS = list(all_parts(Path("/nonexistent")))
@@ -72,7 +73,7 @@ def test_a_job_with_a_gpu_goes_through_the_queue_and_completes(namespace: Namesp
         (workload,) = namespace.api.get(f"{namespace.kueue}/workloads")["items"]
         return {each["type"] for each in workload["status"]["conditions"]}
 
-    wait_for(lambda: conditions() >= {"QuotaReserved", "Admitted", "Finished"}, "the queue to know of its end", 10)
+    wait_for(lambda: conditions() >= {"QuotaReserved", "Admitted", "Finished"}, "the queue to know of its end", 60)
     (pod,) = namespace.pods("job")
     assert terminated(pod)["message"] == '{"exit": 0}'
     assert log(namespace, pod) == "hello\n"
@@ -143,7 +144,7 @@ def test_a_job_over_quota_waits_and_has_a_position(cluster: Cluster) -> None:
             time.sleep(1)  # jobs of the same second have no order
         queue = "apis/visibility.kueue.x-k8s.io/v1beta2/namespaces"
         path = f"/{queue}/{namespace.name}/localqueues/user-queue/pendingworkloads"
-        wait_for(lambda: len(namespace.api.get(path)["items"]) == 2, "two jobs to wait", 10)
+        wait_for(lambda: len(namespace.api.get(path)["items"]) == 2, "two jobs to wait", 60)
         waiting = namespace.api.get(path)["items"]
         assert [each["positionInLocalQueue"] for each in waiting] == [0, 1]
         assert [each["metadata"]["name"].split("-")[1] for each in waiting] == ["second", "third"]
@@ -166,7 +167,7 @@ def test_a_token_can_live_for_seconds(cluster: Cluster, namespace: Namespace) ->
             return error.status == 401
         return False
 
-    wait_for(refused, "the token to end", 20)
+    wait_for(refused, "the token to end", 60)
 
 
 @pytest.mark.alone
@@ -204,15 +205,15 @@ def test_a_paused_part_answers_when_it_goes_on(cluster: Cluster) -> None:
 
 
 @pytest.mark.alone
-def test_the_kubelet_takes_other_settings_and_keeps_its_gpus(cluster: Cluster) -> None:
+def test_the_kubelet_takes_other_settings_and_the_node_keeps_its_cores_and_gpus(cluster: Cluster) -> None:
     cluster.part("kubelet")
     path = "/api/v1/nodes/konduktor"
     with cluster.kubelet_settings(containerLogMaxSize="1Mi"):
         config = cluster.admin.get(f"{path}/proxy/configz")["kubeletconfig"]
         assert config["containerLogMaxSize"] == "1Mi"
-        assert cluster.admin.get(path)["status"]["allocatable"]["nvidia.com/gpu"] == "16"
+        assert ASSERTED.items() <= cluster.admin.get(path)["status"]["allocatable"].items()
     assert cluster.admin.get(f"{path}/proxy/configz")["kubeletconfig"]["containerLogMaxSize"] == "10Mi"
-    assert cluster.admin.get(path)["status"]["allocatable"]["nvidia.com/gpu"] == "16"
+    assert ASSERTED.items() <= cluster.admin.get(path)["status"]["allocatable"].items()
 
 
 @pytest.mark.alone

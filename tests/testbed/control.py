@@ -99,6 +99,9 @@ def _apiserver(authority: Authority) -> list[str]:
         "authorization-mode": "Node,RBAC",
         "allow-privileged": "true",
         "profiling": "false",
+        # By which the node has what it is said to have.
+        "feature-gates": "MutatingAdmissionPolicy=true",
+        "runtime-config": "admissionregistration.k8s.io/v1beta1=true",
         "client-ca-file": authority.certificate,
         "tls-cert-file": pki / "server.crt",
         "tls-private-key-file": pki / "server.key",

@@ -89,6 +89,7 @@ def _bring_up(state: Path) -> None:
         for name in ("kube-controller-manager", "kube-scheduler"):
             parts[name].start(wait=False)
         admin = Api(admin_file)
+        node.install_capacity(admin)
         for namespace in ("kueue-system", "jobset-system"):
             admin.ensure("/api/v1/namespaces", {"metadata": {"name": namespace}})
         controllers.install_types(admin, authority)

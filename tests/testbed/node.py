@@ -1,10 +1,9 @@
-"""The node: containerd and the kubelet, with their configuration, and GPUs that are only a number."""
+"""The node: containerd and the kubelet, with their configuration, and cores and GPUs that are only a number."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import time
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +14,12 @@ from tests.testbed.parts import Part, wait_for
 from tests.testbed.pki import Authority
 from tests.testbed.places import locked
 
+CORES = 16
 GPUS = 16
+# What the node says it has, whatever the machine has: tests of several processes together ask for more than two cores,
+# and mostly wait. Containers are limited as they say all the same.
+ASSERTED = {"cpu": str(CORES), "nvidia.com/gpu": str(GPUS)}
+ADMISSION = "/apis/admissionregistration.k8s.io/v1beta1"
 CONTAINERD = """version = 2
 root = "{state}/containerd"
 state = "{state}/containerd-run"
@@ -157,7 +161,7 @@ def _kubelet(state: Path, authority: Authority) -> list[str]:
 
 
 def _settle(authority: Authority, began: float) -> None:
-    """Wait until this kubelet, not the one before, has called its node ready, and pods may go there; give it GPUs."""
+    """Wait until this kubelet, not the one before, has called its node ready for pods, with all it is said to have."""
     admin = Api(authority.place / "admin.kubeconfig")
 
     def is_ready() -> bool:
@@ -169,20 +173,44 @@ def _settle(authority: Authority, began: float) -> None:
         return datetime.fromisoformat(ready["lastHeartbeatTime"]).timestamp() >= int(began)
 
     wait_for(is_ready, "the node to be ready", 60)
-    give_gpus(admin)
-
-
-def give_gpus(admin: Api) -> None:
-    """Write GPUs into the node's status; a kubelet that starts takes them away again, so they are looked at twice."""
     path = f"/api/v1/nodes/{places.NODE}"
-    gpus = {"nvidia.com/gpu": str(GPUS)}
-    deadline = time.monotonic() + 10
-    seen = 0
-    while seen < 2 and time.monotonic() < deadline:
+
+    def has_it_all() -> bool:
         status = admin.get(path)["status"]
-        if all(status[kind].get("nvidia.com/gpu") == str(GPUS) for kind in ("capacity", "allocatable")):
-            seen += 1
-        else:
-            seen = 0
-            admin.merge(f"{path}/status", {"status": {"capacity": gpus, "allocatable": gpus}})
-        time.sleep(0.2)
+        if all(ASSERTED.items() <= status[kind].items() for kind in ("capacity", "allocatable")):
+            return True
+        # The API server takes a second to act by a new policy.
+        admin.merge(f"{path}/status", {"status": {"capacity": ASSERTED, "allocatable": ASSERTED}})
+        return False
+
+    wait_for(has_it_all, "the node to have its cores and GPUs", 30)
+
+
+def install_capacity(admin: Api) -> None:
+    """Have the API server write into the node's status what it is said to have, whenever the kubelet writes it anew."""
+    patches = [
+        f"JSONPatch{{op: 'add', path: '/status/{kind}/' + jsonpatch.escapeKey('{name}'), value: '{amount}'}}"
+        for kind in ("capacity", "allocatable")
+        for name, amount in ASSERTED.items()
+    ]
+    match = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE", "UPDATE"],
+        "resources": ["nodes", "nodes/status"],
+    }
+    policy = {
+        "metadata": {"name": "node-capacity"},
+        "spec": {
+            "failurePolicy": "Ignore",
+            "reinvocationPolicy": "Never",
+            "matchConstraints": {"resourceRules": [match]},
+            "matchConditions": [
+                {"name": "has-status", "expression": "has(object.status.capacity) && has(object.status.allocatable)"}
+            ],
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": f"[{', '.join(patches)}]"}}],
+        },
+    }
+    binding = {"metadata": {"name": "node-capacity"}, "spec": {"policyName": "node-capacity"}}
+    admin.ensure(f"{ADMISSION}/mutatingadmissionpolicies", policy)
+    admin.ensure(f"{ADMISSION}/mutatingadmissionpolicybindings", binding)
