@@ -44,7 +44,7 @@ def job_of(shown: Shown) -> str:
 
 def test_the_first_job_does_not_wait_for_imports(kernel: Kernel) -> None:
     """Loading the extension imports no client; with a cluster set, that is done while the user goes on."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while kernel.value("'kubernetes.client' in __import__('sys').modules") != "True":
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -74,7 +74,7 @@ answer = 42
     assert time.monotonic() - seen[0] > 0.5  # what is shown at the end comes together
     lines = [line for line in shown.text.splitlines() if line and not line.startswith("konduktor:")]
     assert lines == ["first", "a picture", "last"]
-    assert re.search(r"konduktor: ordered-\w+ succeeded in [1-9] s -> answer$", shown.text), shown.text
+    assert re.search(r"konduktor: ordered-\w+ succeeded in \d+ s -> answer$", shown.text), shown.text
     assert kernel.value("answer") == "42"
 
 
@@ -110,28 +110,29 @@ half(1)
     assert "ZeroDivisionError" not in shown.stream()  # it is told once
 
 
-def test_the_status_line_says_why_a_job_waits(kernel: Kernel) -> None:
+def test_the_status_line_says_why_a_job_waits(kernel: Kernel, place: Namespace) -> None:
     kernel.run(
         f"""
 import time
 import jupyter_konduktor as jk
-holder = jk.launch(jk.Task.create(name="holder", command=["sleep", "60"], cpus={CORES}))
+holder = jk.launch(jk.Task.create(name="holder", command=["sleep", "600"], cpus={CORES}))
 while holder.state != "Running":
     time.sleep(0.1)
 """
     )
+    holder = kernel.value("str(holder)").strip("'")
     lines: list[str] = []
 
     def waiting(shown: Shown) -> bool:
-        if "waits for capacity" in shown.text:
-            lines.append(next(line for line in shown.text.splitlines() if "waits for capacity" in line))
+        lines.extend(line for line in shown.text.splitlines() if "next in" in line and "waits for capacity" in line)
+        if lines:
+            place.api.delete(f"{place.jobsets}/{holder}")
         return bool(lines)
 
-    kernel.run("import threading; threading.Timer(4, holder.cancel).start()")
     shown = kernel.run("%%konduktor --name turn\nturn = 1", during=waiting)
     assert shown.ok, shown.text
     assert re.fullmatch(
-        r"konduktor: turn-\w+ Queued \d\.\d s, next in user-queue: "
+        r"konduktor: turn-\w+ Queued [\d.]+ s, next in user-queue: "
         r"waits for capacity: 0\.1 more cpu are needed in flavor default",
         lines[0],
     ), lines

@@ -84,7 +84,7 @@ def test_the_printed_roles_give_a_user_what_is_missing(cluster: Cluster, namespa
         within = document["metadata"].get("namespace")
         place = f"/namespaces/{within}" if within else ""
         cluster.admin.create(f"/apis/{document['apiVersion']}{place}/{PLURALS[document['kind']]}", document)
-    wait_for(lambda: rights(stranger)[0].ok, "the rights to be given", 20)
+    wait_for(lambda: rights(stranger)[0].ok, "the rights to be given", 60)
 
 
 def test_the_command_ends_with_a_real_job(cluster: Cluster, namespace: Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 
@@ -74,6 +75,7 @@ def test_preempted_code_that_ends_well_on_sigterm_has_not_succeeded(place: Names
     urgent = jk.remote(priority="high-priority")(add).submit(1)
     assert urgent.result(60) == 2
     assert job.result(90) == 2
+    assert job.record.attempt == 1
     assert JobState.SUCCEEDED not in states(job)[:-1]
 
 
@@ -97,14 +99,14 @@ def test_cancel_works_without_kueue(place: Namespace, cluster: Cluster) -> None:
     until(lambda: filler.state is JobState.RUNNING)
     with cluster.stopped("kueue"):
         job.cancel()
-        assert job.wait(30) == "cancelled"
+        assert job.wait(60) == "cancelled"
     filler.cancel()
     assert filler.wait(60) == "cancelled"
 
 
 @pytest.mark.alone
 def test_kubelet_that_says_nothing_is_no_failure(place: Namespace, cluster: Cluster) -> None:
-    job = jk.remote(slow).submit(2.0)
+    job = jk.remote(slow).submit(10.0)
     until(lambda: job.logs() == "ready\n")
     until(lambda: job.state is JobState.RUNNING)
     with cluster.stopped("kubelet"):
@@ -129,7 +131,7 @@ def test_pod_deleted_by_force_takes_its_result_with_it(place: Namespace) -> None
 
 
 def test_one_node_of_two_fails_and_is_named(cluster: Cluster, place: Namespace) -> None:
-    code = "import os,time\nif os.environ['RANK']=='1': print('last words'); raise SystemExit(7)\ntime.sleep(60)"
+    code = "import os,time\nif os.environ['RANK']=='1': print('last words'); raise SystemExit(7)\ntime.sleep(600)"
     task = Task.create(command=["python3", "-c", code], nodes=2, cpus="100m")
     job = jk.launch(task)
     with pytest.raises(jk.errors.JobFailedError, match=r"(?s)exit code 7 on node 1.*last words") as caught:
@@ -138,20 +140,28 @@ def test_one_node_of_two_fails_and_is_named(cluster: Cluster, place: Namespace) 
     assert job.record.failed_node == 1
 
 
-def test_can_never_fit_is_told_apart_from_waiting(place: Namespace, cluster: Cluster) -> None:
-    filler = jk.remote(slow).submit()
+def test_what_a_job_waits_for_is_told_apart(place: Namespace, cluster: Cluster) -> None:
+    """For others to end; for a queue that is stopped; for more than there ever is, once its quota has been cut."""
+    filler = jk.remote(slow).submit(600.0)
     until(lambda: filler.state is JobState.RUNNING)
     job = jk.remote(add).submit(1)
     until(lambda: "waits for capacity" in job.message)
     until(lambda: job.queue_position == 0)
-    queue = f"/apis/kueue.x-k8s.io/v1beta2/clusterqueues/{place.name}"
-    cluster.admin.merge(queue, {"spec": {"stopPolicy": "Hold"}})
+    path = f"/apis/kueue.x-k8s.io/v1beta2/clusterqueues/{place.name}"
+    queue = cluster.admin.get(path)["spec"]
+    cut = copy.deepcopy(queue["resourceGroups"])
+    cut[0]["flavors"][0]["resources"][0]["nominalQuota"] = "100m"
     try:
-        until(lambda: "stopped" in job.message, 40)
+        cluster.admin.merge(path, {"spec": {"stopPolicy": "Hold"}})
+        until(lambda: "stopped" in job.message)
+        cluster.admin.merge(path, {"spec": {"stopPolicy": "None", "resourceGroups": cut}})
+        until(lambda: "can never fit: it asks for 0.2 cpu" in job.message)
+        assert job.state is JobState.QUEUED
     finally:
-        cluster.admin.merge(queue, {"spec": {"stopPolicy": "None"}})
+        cluster.admin.merge(path, {"spec": {"stopPolicy": "None", "resourceGroups": queue["resourceGroups"]}})
+    until(lambda: "waits for capacity" in job.message)
     filler.cancel()
-    assert job.result(60) == 2
+    assert job.result(90) == 2
 
 
 @pytest.mark.alone

@@ -93,11 +93,11 @@ def test_pods_that_are_refused_later_are_told_of_while_the_job_starts(place: Nam
         def now(number: int) -> JobRecord:
             return backends[number].get(jobs[number].name)
 
-        wait_until(lambda: now(0).stuck, 30)
+        wait_until(lambda: now(0).stuck)
         assert (now(0).state, now(0).reason) == (JobState.STARTING, "FailedCreate")
         assert "Pod Security (restricted:latest) refuses its pods" in now(0).message
         assert "pod_config" in now(0).message
-        wait_until(lambda: now(1).state is JobState.CANCELLED, 30)
+        wait_until(lambda: now(1).state is JobState.CANCELLED)
         assert "cancelled as it could not start: the namespace's ResourceQuota small refuses" in now(1).message
         assert now(0).state is JobState.STARTING, "one backend's on_stuck is nothing to the other's jobs"
         backends[0].cancel(jobs[0].name)

@@ -86,7 +86,7 @@ class Person:
             return said
         job = backend.submit(task, None, key=uuid.uuid4().hex)
         try:
-            wait_until(lambda: backend.get(job.name).state.final, 60)
+            wait_until(lambda: backend.get(job.name).state.final)
         except (AssertionError, KonduktorError) as error:
             return {**said, "state": f"{error!r}: {self.refused(backend.get, job.name)}"}
         said["state"] = str(backend.get(job.name).state)
@@ -98,7 +98,7 @@ class Person:
         said["large"] = self.refused(backend.submit, call, large, key=uuid.uuid4().hex)
         said["unnamed"] = self.refused(backend.check, self.task("true", queue=None))
         other = backend.submit(self.task("true", image=NO_IMAGE), None, key=uuid.uuid4().hex)
-        wait_until(lambda: backend.get(other.name).state is not JobState.QUEUED, 60)
+        wait_until(lambda: backend.get(other.name).state is not JobState.QUEUED)
         said["stop"] = self.refused(backend.stop, other.name)
         said["cancel"] = self.refused(backend.cancel, other.name)
         return said
@@ -140,7 +140,7 @@ def test_every_right_is_used_and_none_else_is_needed(place: Namespace) -> None:
                 lacking = [f"{verb} on {resource}" + (f".{group}" if group else "")]
             client = person.backend.site.client
             # A role that was made just now is not in force at once.
-            wait_until(lambda: [line.split(": ")[1] for line in rights.Rights(client).missing()] == lacking, 10)
+            wait_until(lambda: [line.split(": ")[1] for line in rights.Rights(client).missing()] == lacking)
             return person.live()
         finally:
             person.backend.close()

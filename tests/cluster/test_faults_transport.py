@@ -26,8 +26,8 @@ def test_a_watch_outlives_the_api_server_and_a_compaction(
         make(direct, "kept")
         wait_until(lambda: "kept" in sink.objects)
         with cluster.stopped("kube-apiserver"):
-            wait_until(lambda: sink.reached, 30)
-        wait_until(lambda: sink.reached[-1] is None, 30)
+            wait_until(lambda: sink.reached)
+        wait_until(lambda: sink.reached[-1] is None)
         make(direct, "after")
         wait_until(lambda: sink.seen("ADDED", "after"))
         lists = len(sink.lists)
@@ -40,7 +40,7 @@ def test_a_watch_outlives_the_api_server_and_a_compaction(
         with cluster.stopped("kube-apiserver"):  # which forgets what it kept of the past
             pass
         proxy.accept()
-        wait_until(lambda: len(sink.lists) > lists, 30)
+        wait_until(lambda: len(sink.lists) > lists)
         assert sorted(sink.objects) == ["after", "unseen"]
         end(reflector)
         client.close()

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from jupyter_konduktor.backends.kubernetes import upkeep
 from jupyter_konduktor.backends.kubernetes.api.reflector import LIMIT
 from jupyter_konduktor.backends.kubernetes.api.transport import Transport
 from jupyter_konduktor.backends.kubernetes.backend import KubernetesBackend
@@ -150,9 +151,14 @@ def test_a_list_beside_a_watch_that_has_just_begun_lacks_nothing(
 
 
 def test_a_change_among_ten_thousand_jobs_is_told(
-    place: tuple[Namespace, list[str]], backend: KubernetesBackend, traffic: Traffic, cluster: Cluster
+    place: tuple[Namespace, list[str]],
+    backend: KubernetesBackend,
+    traffic: Traffic,
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """There is one watch for each kind, begun with one list; it hears of my job's end, and of nobody else's jobs."""
+    monkeypatch.setattr(upkeep, "LOOK_AGAIN", 600.0)  # there are no Workloads, and a busy machine takes its time
     namespace, names = place
     told: list[Event] = []
     ended = threading.Event()
@@ -163,7 +169,7 @@ def test_a_change_among_ten_thousand_jobs_is_told(
             ended.set()
 
     watch = backend.watch(hear)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while len({event.name for event in told if isinstance(event, JobRecord)}) < MINE or len(traffic.streams) < 3:
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -178,10 +184,10 @@ def test_a_change_among_ten_thousand_jobs_is_told(
     admin = cluster.admin
     for name in ("someone-else-00007", names[3]):
         admin.merge(f"{namespace.jobsets}/{name}/status", {"status": _completed()})
-    assert ended.wait(10)
+    assert ended.wait(60)
     assert {event.name for event in told if isinstance(event, JobRecord) and event.state.final} == {names[3]}
     assert {event.name for event in told if isinstance(event, JobRecord)} <= set(names)
-    assert len(traffic.requests) <= 5  # what has ended, as a whole; Workloads once more, for there are none
+    assert len(traffic.requests) <= 4  # what has ended, as a whole
     assert sum(size for _, size in traffic.requests) < MINE * A_JOB
     watch.close()
 

@@ -18,7 +18,7 @@ from jupyter_konduktor.backends.kubernetes.site import Site
 from jupyter_konduktor.state import JobRecord, JobState
 from tests.testbed.cluster import Cluster, Namespace
 
-PATIENCE = 40.0
+PATIENCE = 90.0
 USER = 1000
 
 

@@ -55,7 +55,7 @@ class Place:
         }
         spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]}
         self.namespace.api.create(f"{self.namespace.core}/pods", {"metadata": {"name": name}, "spec": spec})
-        wait_for(lambda: set(self.state(name)) & {"running", "terminated"}, f"pod {name} to start", 30)
+        wait_for(lambda: set(self.state(name)) & {"running", "terminated"}, f"pod {name} to start", 60)
         return self.pod(name)
 
     def pod(self, name: str = "pod") -> dict[str, Any]:
@@ -82,10 +82,10 @@ class Place:
         self.left.callback(follower.close)
         return follower
 
-    def finish(self, follower: LogFollower, name: str = "pod", timeout: float = 40) -> None:
+    def finish(self, follower: LogFollower, name: str = "pod", timeout: float = 60) -> None:
         wait_for(lambda: "terminated" in self.state(name), f"pod {name} to end", timeout)
         follower.terminated()
-        wait_for(follower.ended, "the log to end", 10)
+        wait_for(follower.ended, "the log to end", 60)
 
 
 @pytest.fixture
@@ -173,8 +173,8 @@ time.sleep(30)
     place.start(code)
     file = place.file()
     follower = place.follow(place.client(), file, nonce=NONCE)
-    wait_for(lambda: content(file).startswith(b"first\n"), "the first line", 5)
-    wait_for(follower.ended, "the end marker", 10)
+    wait_for(lambda: content(file).startswith(b"first\n"), "the first line", 60)
+    wait_for(follower.ended, "the end marker", 60)
     assert content(file) == b"first\n" + odd + b"last\n"
     assert bytes(place.shelf.keep("uid", "job").artifact(sha256) or b"") == artifact
 
@@ -230,7 +230,7 @@ def test_denied_log_ends_and_names_what_is_missing(place: Place, cluster: Cluste
     kubeconfig = cluster.new_user(f"{place.namespace.name}-blind", place.namespace.name, rules)
     file = place.file()
     follower = place.follow(place.client(kubeconfig), file)
-    wait_for(follower.ended, "the follower to give up", 10)
+    wait_for(follower.ended, "the follower to give up", 60)
     assert "log" in file.problem
     place.finish(place.follow(place.client(), file))
     assert (content(file), file.problem) == (b"1\n", "")
@@ -240,9 +240,9 @@ def test_pod_that_is_deleted_leaves_what_it_wrote(place: Place) -> None:
     place.start("import time\nprint('here')\nprint('half', end='')\ntime.sleep(60)")
     file = place.file()
     follower = place.follow(place.client(), file)
-    wait_for(lambda: content(file) == b"here\n", "the first line", 5)
+    wait_for(lambda: content(file) == b"here\n", "the first line", 60)
     place.namespace.api.delete(f"{place.namespace.core}/pods/pod")
-    wait_for(follower.ended, "the log to end", 20)
+    wait_for(follower.ended, "the log to end", 60)
     assert content(file).startswith(b"here\n")
     assert file.ended
 

@@ -128,7 +128,7 @@ def test_a_wait_for_a_job_that_someone_deletes_ends(
     began = time.monotonic()
     with pytest.raises(JobLostError, match="deleted") as caught:
         job.wait(20)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     assert caught.value.job == job
     with pytest.raises(JobLostError):
         job.result()

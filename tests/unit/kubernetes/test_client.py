@@ -73,15 +73,14 @@ def test_a_wait_that_the_server_asks_for_is_kept(client: Client, server: Server)
     server.answers = [status(429, **{"Retry-After": "1"})]
     began = time.monotonic()
     client.get("/x")
-    assert 1 <= time.monotonic() - began < 2
+    assert 1 <= time.monotonic() - began < 8
 
 
 def test_a_wait_that_is_too_long_is_not(client: Client, server: Server) -> None:
     server.answers = [status(503, message="busy", **{"Retry-After": "3600"})]
-    began = time.monotonic()
     with pytest.raises(ApiError, match="busy"):
         client.get("/x")
-    assert time.monotonic() - began < 1
+    assert len(server.requests) == 1
 
 
 def test_trying_again_ends(client: Client, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,9 +213,9 @@ def test_a_watch_that_goes_wrong_is_followed_by_a_list(client: Client, server: S
     sink = Sink()
     reflector = Reflector(client, "things", "/things", sink)
     reflector.target("", relist=True)
-    assert sink.ready.wait(5)
+    assert sink.ready.wait(30)
     reflector.close()
-    reflector._thread.join(5)
+    reflector._thread.join(30)
     assert [each for each in sink.told if each][:2] == [["a"], ["a", "b"]]
 
 
@@ -229,7 +228,7 @@ def test_a_list_whose_rest_has_expired_is_read_in_one_go(client: Client, server:
     sink = Sink()
     reflector = Reflector(client, "things", "/things", sink)
     reflector.target("", relist=True)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not sink.told and time.monotonic() < deadline:
         time.sleep(0.01)
     reflector.close()
@@ -254,7 +253,7 @@ def test_what_was_told_is_not_told_again(client: Client, server: Server) -> None
     sink = Sink()
     reflector = Reflector(client, "things", "/things", sink)
     reflector.target("", relist=True)
-    assert sink.ready.wait(5)
+    assert sink.ready.wait(30)
     reflector.close()
     assert sink.told[:4] == [["a"], ("MODIFIED", "a"), ("DELETED", "a"), []]
     watches = [request[1] for request in server.requests if "watch" in request[1]]

@@ -69,7 +69,7 @@ def test_no_text_takes_long() -> None:
     ):
         started = time.perf_counter()
         harmless(text)
-        assert time.perf_counter() - started < 2
+        assert time.perf_counter() - started < 10
 
 
 def test_plain_text_has_no_sequences() -> None:
