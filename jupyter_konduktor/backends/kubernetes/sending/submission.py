@@ -189,28 +189,51 @@ class Submission:
         return jobset, made
 
     def _create(self, jobset: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        """Create a JobSet once, however often the connection is lost: its name stands for the key."""
+        """Create a JobSet once, however often its answer is lost: its name stands for the key."""
         path, name = words.jobsets(self._site.namespace), jobset["metadata"]["name"]
+        while True:
+            try:
+                made, asked_again = self._post(path, jobset)
+            except UnreachableError as error:
+                raise UnreachableError(
+                    f"It is not known whether {name} was made: {error.message}",
+                    advice=f'Once the cluster is there again, jk.attach("{name}") finds it if it was.',
+                ) from error
+            if made is not None:
+                return made, True
+            found = self._same(jobset)
+            if found is not None:
+                return found, asked_again  # else it was deleted in between
+
+    def _post(self, path: str, obj: Mapping[str, Any]) -> tuple[dict[str, Any] | None, bool]:
+        """Create an object, and ask again as long as it is not known whether it was made: its name is taken if it was.
+
+        Returns
+        -------
+        dict or None, bool
+            The object, None if its name is taken; and whether it was asked for more than once.
+
+        Raises
+        ------
+        UnreachableError
+            If it is not known in the end.
+        """
         end, asked_again = time.monotonic() + PATIENCE, False
         while True:
             try:
-                return self._site.client.post(path, jobset).body, True
+                return self._site.client.post(path, obj).body, asked_again
             except ApiError as error:
-                if error.reason != "AlreadyExists":
+                if error.reason == "AlreadyExists":
+                    return None, asked_again
+                if not _is_unsure(error):
                     raise _refused(error) from error
-                found = self._same(jobset)
-                if found is None:
-                    continue  # it was deleted in between
-                return found, asked_again
+                trouble: ApiError | UnreachableError = error
             except UnreachableError as error:
-                # Whether it was made is not known. Asking again is safe: the name is taken if it was.
-                asked_again = True
-                if time.monotonic() > end:
-                    raise UnreachableError(
-                        f"It is not known whether {name} was made: {error.message}",
-                        advice=f'Once the cluster is there again, jk.attach("{name}") finds it if it was.',
-                    ) from error
-                time.sleep(0.3)
+                trouble = error
+            asked_again = True
+            if time.monotonic() > end:
+                raise UnreachableError(trouble.message, advice=trouble.advice) from trouble
+            time.sleep(0.3)
 
     def _same(self, jobset: Mapping[str, Any]) -> dict[str, Any] | None:
         """Find the JobSet that has the name already; it must be the same key's."""
@@ -232,13 +255,9 @@ class Submission:
             "uid": jobset["metadata"]["uid"],
         }
         metadata = {"name": name, "namespace": self._site.namespace, "ownerReferences": [owner]}
-        try:
-            self._site.client.post(
-                words.core(self._site.namespace, "secrets"), {**secret, "metadata": {**secret["metadata"], **metadata}}
-            )
-        except ApiError as error:
-            if error.reason != "AlreadyExists":
-                raise _refused(error) from error
+        self._post(
+            words.core(self._site.namespace, "secrets"), {**secret, "metadata": {**secret["metadata"], **metadata}}
+        )
 
     @contextmanager
     def _or_taken_back(self, jobset: Mapping[str, Any]) -> Iterator[None]:
@@ -276,6 +295,15 @@ def _suffix(digest: str) -> str:
         number, index = divmod(number, len(_LETTERS))
         found += _LETTERS[index]
     return found
+
+
+def _is_unsure(error: ApiError) -> bool:
+    """Whether an error leaves open if the object was stored, as one of a proxy or of etcd on the way back does.
+
+    A webhook is asked before anything is stored.
+    """
+    of_webhook = "failed calling webhook" in error.message or "denied the request" in error.message
+    return error.status >= 500 and not of_webhook
 
 
 def _refused(error: ApiError) -> ApiError | SubmitError:

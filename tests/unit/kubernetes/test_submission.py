@@ -1,0 +1,105 @@
+"""What is made of a job, and how often, by a cluster whose answers are lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_konduktor.backends.kubernetes import words
+from jupyter_konduktor.backends.kubernetes.sending import submission
+from jupyter_konduktor.backends.kubernetes.sending.submission import Submission
+from jupyter_konduktor.backends.kubernetes.shelf.shelf import Shelf
+from jupyter_konduktor.backends.kubernetes.site import Site
+from jupyter_konduktor.config import Settings
+from jupyter_konduktor.errors import ApiError, SubmitError, UnreachableError
+from jupyter_konduktor.task import Task
+from tests.unit.kubernetes.cluster import Cluster, Reply
+from tests.unit.kubernetes.test_choice import cluster
+
+TASK = Task.create(kind="command", command=["true"], name="train", image="python:3.12", queue="only")
+
+
+@dataclass
+class Making(Cluster):
+    """Keeps what is made; each of `losses` is what becomes of the answer to one more request that makes a JobSet."""
+
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
+    losses: list[Exception] = field(default_factory=list)
+    stores: bool = True
+
+    def get(self, path: str, query: Any = None) -> dict[str, Any]:
+        return self.made[path] if path in self.made else super().get(path, query)
+
+    def post(self, path: str, body: dict[str, Any], query: Any = None) -> Reply:
+        if query or path.endswith("reviews"):
+            return super().post(path, body, query)
+        self._note(f"POST {path}")
+        place = f"{path}/{body['metadata']['name']}"
+        if place in self.made:
+            raise ApiError(f"{place} already exists", status=409, reason="AlreadyExists")
+        loss = self.losses.pop(0) if self.losses and path.endswith("jobsets") else None
+        if loss is None or self.stores:
+            metadata = {**body["metadata"], "uid": f"uid-{len(self.made)}", "resourceVersion": "1"}
+            self.made[place] = {**body, "metadata": metadata}
+        if loss is not None:
+            raise loss
+        return Reply(self.made[place])
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission, "PATIENCE", 0.5)
+
+
+@pytest.fixture
+def place() -> Making:
+    found = cluster("only")
+    return Making(objects=found.objects)
+
+
+@pytest.fixture
+def sending(place: Making, tmp_path: Path) -> Iterator[Submission]:
+    site = Site(place, Shelf.open("cluster", "team", base=tmp_path))  # type: ignore[arg-type]
+    yield Submission(site, replace(Settings(), image="python:3.12"))
+    site.shelf.close()
+
+
+def jobsets(place: Making) -> list[str]:
+    return [path.rpartition("/")[2] for path in place.made if path.startswith(words.jobsets("team"))]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize("stores", [True, False])
+def test_an_answer_of_trouble_on_the_way_makes_one_job(
+    place: Making, sending: Submission, status: int, *, stores: bool
+) -> None:
+    place.losses, place.stores = [ApiError("the server is in trouble", status=status)], stores
+    jobset, made = sending.submit(TASK, None, key="k", origin={})
+    assert made
+    assert jobsets(place) == [jobset["metadata"]["name"]]
+    assert sending.submit(TASK, None, key="k", origin={})[1] is False
+
+
+def test_what_is_never_found_out_is_not_called_refused(place: Making, sending: Submission) -> None:
+    place.losses, place.stores = [ApiError("etcdserver: request timed out", status=500)] * 9, False
+    with pytest.raises(UnreachableError, match=r"not known whether train-\w+ was made: etcdserver") as caught:
+        sending.submit(TASK, None, key="k", origin={})
+    assert "jk.attach" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Internal error occurred: failed calling webhook "mjobset.kb.io": connection refused',
+        'admission webhook "vjobset.kb.io" denied the request: panic',
+    ],
+)
+def test_a_webhook_that_says_no_is_heard_at_once(place: Making, sending: Submission, text: str) -> None:
+    place.losses, place.stores = [ApiError(text, status=500, reason="InternalError")], False
+    with pytest.raises(SubmitError, match=r"The cluster refused the job: .*webhook"):
+        sending.submit(TASK, None, key="k", origin={})
+    assert place.count("jobsets") == 1
