@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections.abc import Iterator
 
@@ -10,8 +11,9 @@ import pytest
 
 import jupyter_konduktor as jk
 from jupyter_konduktor import session
+from jupyter_konduktor.backends.kubernetes.judging import starting
 from jupyter_konduktor.backends.kubernetes.roster import Roster
-from jupyter_konduktor.errors import JobLostError
+from jupyter_konduktor.errors import JobLostError, JobStuckError
 from jupyter_konduktor.state import JobState
 from jupyter_konduktor.task import Task
 from tests.cluster.test_jobs import configured, until
@@ -91,6 +93,27 @@ def test_nothing_acts_while_the_controllers_are_down(place: Namespace, cluster: 
         time.sleep(1.5)
         assert job.state in (JobState.QUEUED, JobState.STARTING)
     assert job.result(90) == 2
+
+
+@pytest.mark.alone
+def test_job_that_was_let_in_and_on_which_nothing_acts_is_told_of(
+    place: Namespace, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starting, "SILENCE", 3.0)
+    filler = jk.remote(slow).submit()
+    until(lambda: filler.state is JobState.RUNNING)
+    with configured(stuck_after="12s", on_stuck="cancel"):
+        job = jk.remote(add).submit(1)
+        until(lambda: job.state is JobState.QUEUED)
+        with cluster.stopped("jobset"):
+            filler.cancel()
+            until(lambda: job.reason == "NoPods", 60)
+            assert job.state is JobState.STARTING
+            assert re.search(r"no pods for \d+ s: no controller has acted", job.message)
+            with pytest.raises(JobStuckError, match="no controller has acted"):
+                job.result(60)
+            assert job.state is JobState.STARTING, "it may go on once the controller is there again"
+        assert job.wait(60) == "succeeded"
 
 
 @pytest.mark.alone

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from jupyter_konduktor.backends.kubernetes import results
-from jupyter_konduktor.backends.kubernetes.held import Held
+from jupyter_konduktor.backends.kubernetes.held import PODS, Held
 from jupyter_konduktor.backends.kubernetes.judging.judge import deleted, judge
 from jupyter_konduktor.backends.kubernetes.logs.carriage import Carriage
 from jupyter_konduktor.backends.kubernetes.outlook import Outlook
@@ -257,7 +257,8 @@ class Engine:
         if held.missing and not held.gone:
             return
         if held.final_by is None:
-            record = judge(held.sight(now, self.site.client.skew), held.record, submitted=held.shelf.submitted)
+            sight = held.sight(now, self.site.client.skew, sees_pods=self._roster.sees(PODS))
+            record = judge(sight, held.record, submitted=held.shelf.submitted)
             if record is None:
                 self._tell_gone(held)
                 return

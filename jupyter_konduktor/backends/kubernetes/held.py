@@ -85,7 +85,7 @@ class Held:
     looked_again: set[str] = field(default_factory=set)
     unmanaged: bool = False
 
-    def sight(self, now: float, skew: float) -> Sight:
+    def sight(self, now: float, skew: float, *, sees_pods: bool) -> Sight:
         """Give what is known of it at a moment, with the seconds that the cluster's clock is ahead."""
         return Sight(
             jobset=self.jobset,
@@ -97,6 +97,7 @@ class Held:
             closed=self.closed,
             missing_workload=now - self.since if self.workload is None else None,
             cancelled=self.shelf.cancelled,
+            sees_pods=sees_pods,
             now=time.time() + skew,
         )
 

@@ -99,6 +99,7 @@ class Roster:
         self._selected: set[str] = set()
         self._relist = {WORKLOADS: False, PODS: False}
         self._denied: set[str] = set()
+        self._lost: set[str] = set()
         self._since = ""  # the resourceVersion of the oldest job that was submitted since the last retarget
         client, namespace = site.client, site.namespace
         self._jobsets = Reflector(client, JOBSETS, words.jobsets(namespace), self, table=True)
@@ -113,6 +114,10 @@ class Roster:
     def sees_workloads(self) -> bool:
         """Whether there are Workloads to be seen."""
         return WORKLOADS in self._of
+
+    def sees(self, kind: str) -> bool:
+        """Whether what is there of a kind is seen at the moment."""
+        return kind in self._of and kind not in self._denied and kind not in self._lost
 
     @property
     def blind(self) -> bool:
@@ -240,6 +245,10 @@ class Roster:
             _log.info("konduktor: %s", trouble)
             return
         self._denied.discard(kind)
+        if trouble is None:
+            self._lost.discard(kind)
+        else:
+            self._lost.add(kind)
         self._reach(kind, trouble)
 
     # --- the jobs themselves

@@ -9,7 +9,7 @@ from typing import Any
 
 from jupyter_konduktor.backends.kubernetes import queues, words
 from jupyter_konduktor.backends.kubernetes.held import PODS, WORKLOADS, Held
-from jupyter_konduktor.backends.kubernetes.judging.starting import PASSING
+from jupyter_konduktor.backends.kubernetes.judging.starting import MISTAKEN, MOVING, PASSING
 from jupyter_konduktor.backends.kubernetes.positions import Positions
 from jupyter_konduktor.backends.kubernetes.roster import Call, Roster
 from jupyter_konduktor.backends.kubernetes.shelf.shelf import JobShelf
@@ -45,7 +45,8 @@ class Upkeep:
     stuck_after : float
         Seconds after which a job that cannot start no longer holds up who waits for it.
     give_up : callable or None
-        Called with the name of a job that is stuck and why, as an errand, to cancel it; None keeps it.
+        Called with the name of a job that is stuck by what was asked for, and why, as an errand, to cancel it; None
+        keeps it.
     renew : callable
         Called with what is kept of a job now and then, as an errand, to renew the URLs of its store.
     """
@@ -99,19 +100,22 @@ class Upkeep:
             self._roster.look_again(held, PODS)
         if waited > EVENTS_AFTER and now - held.events_at > EVENTS_EVERY:
             held.events_at = now
+            self._roster.dirty.add(held.uid)  # that nothing has happened is news too
             self._errand(partial(self._read_events, held.uid, held.name))
         if held.stuck_since is not None and now - held.stuck_since >= self._stuck_after:
             self._roster.dirty.add(held.uid)
 
     def stuck(self, held: Held, record: JobRecord, now: float) -> JobRecord:
         """Note on the record whether nobody should wait for the job any longer."""
-        if record.state is not JobState.STARTING or record.reason in PASSING or held.shelf.cancelled:
+        moves = record.reason in (MOVING if self._roster.sees(PODS) else PASSING)
+        if record.state is not JobState.STARTING or moves or held.shelf.cancelled:
             held.stuck_since = None
         elif held.stuck_since is None:
             held.stuck_since = now
         stuck = held.stuck_since is not None and now - held.stuck_since >= self._stuck_after
         # What to do with a job is for the process to say that sent it: others of this user may be set otherwise.
-        if stuck and self._give_up is not None and held.carriage.mine and not held.gave_up:
+        hopeless = stuck and record.reason in MISTAKEN
+        if hopeless and self._give_up is not None and held.carriage.mine and not held.gave_up:
             held.gave_up = True
             self._errand(partial(self._give_up, held.name, f"it could not start: {record.message or record.reason}"))
         return replace(record, stuck=stuck)

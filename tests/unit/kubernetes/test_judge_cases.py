@@ -6,6 +6,7 @@ import base64
 import copy
 import json
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -171,6 +172,35 @@ def test_no_workload_is_told_after_a_while() -> None:
     jobset["metadata"]["labels"][words.PRIORITY_CLASS] = "urgent"
     record = judged(replace(sight, missing_workload=125.0))
     assert record.message.endswith("for 2 min: no controller has acted, or there is no priority class urgent")
+
+
+def starting(seconds: float) -> Sight:
+    """What is seen so long after a job was let in, as long as nothing has come of it."""
+    sight = sight_of("success", JobState.STARTING)
+    workload: Any = sight.workload
+    (admitted,) = (item for item in workload["status"]["conditions"] if item["type"] == "Admitted")
+    return replace(sight, pods=(), now=datetime.fromisoformat(admitted["lastTransitionTime"]).timestamp() + seconds)
+
+
+def test_a_start_on_which_nothing_acts_is_told_after_a_while() -> None:
+    assert (judged(starting(29)).reason, judged(starting(29)).message) == ("Admitted", "")
+    record = judged(starting(31))
+    assert (record.state, record.reason) == (JobState.STARTING, "NoPods")
+    assert record.message == "it was let in and has had no pods for 30 s: no controller has acted"
+    assert judged(starting(150)).message.endswith("for 2 min: no controller has acted")
+    assert judged(replace(starting(150), sees_pods=False)).reason == "Admitted"
+    pod = copy.deepcopy(sight_of("success").pods[0])
+    pod["status"] = {"phase": "Pending"}
+    record = judged(replace(starting(600), pods=(pod,)))
+    assert (record.reason, record.message[:38]) == ("NotScheduled", "no scheduler has acted on its pod for ")
+    pod["status"]["conditions"] = [{"type": "PodScheduled", "status": "True"}]
+    record = judged(replace(starting(600), pods=(pod,)))
+    assert record.reason == "NotTakenUp"
+    assert record.message.startswith("the kubelet of konduktor")
+    pod["status"]["containerStatuses"] = [
+        {"name": words.CONTAINER, "state": {"waiting": {"reason": "ContainerCreating"}}}
+    ]
+    assert judged(replace(starting(600), pods=(pod,))).reason == "ContainerCreating"
 
 
 def test_cluster_that_takes_the_job_is_named() -> None:

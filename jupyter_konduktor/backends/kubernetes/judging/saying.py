@@ -57,7 +57,7 @@ def _no_workload(scene: Scene) -> tuple[str, str]:
     missing = scene.sight.missing_workload
     if missing is None or missing < NO_WORKLOAD or not label(scene.jobset, words.QUEUE_NAME):
         return scene.life.last.reason, ""
-    time = f"{int(missing // 60)} min" if missing >= 60 else f"{NO_WORKLOAD:.0f} s"
+    time = starting.lasting(missing)
     priority = label(scene.jobset, words.PRIORITY_CLASS)
     other = f", or there is no priority class {priority}" if priority else ""
     text = f"Kueue has not taken it up for {time}: no controller has acted{other}"
@@ -65,12 +65,12 @@ def _no_workload(scene: Scene) -> tuple[str, str]:
 
 
 def _why_starting(scene: Scene) -> tuple[str, str]:
-    pods = scene.current()
-    since = scene.life.since(JobState.STARTING) or 0.0
-    reason, message = starting.why(pods, scene.sight.events, scene.jobset, since)
     where = status(scene.workload).get("clusterName") if scene.workload is not None else None
     if where:
-        return reason, f"on cluster {where}" + (f": {message}" if message else "")
+        return "Dispatched", f"on cluster {where}"  # which shows nothing of its pods here
+    since = scene.life.since(JobState.STARTING) or 0.0
+    now = scene.sight.now if scene.sight.sees_pods else None
+    reason, message = starting.why(scene.current(), scene.sight.events, scene.jobset, since, now)
     last = scene.life.last
     if last.reason == "Restarted" and reason in starting.PASSING:
         return last.reason, last.message  # why it was restarted is more than that it starts

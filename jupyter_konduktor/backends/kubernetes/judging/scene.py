@@ -48,6 +48,8 @@ class Sight:
         The JobSet was deleted; ``jobset`` is the last that was seen of it.
     cancelled : bool
         It was cancelled from this machine.
+    sees_pods : bool
+        There are no other pods than these: this user may see them, and nothing is in the way.
     now : float or None
         The cluster's time, in seconds since the epoch, where it is known.
     """
@@ -61,6 +63,7 @@ class Sight:
     missing_workload: float | None = None
     gone: bool = False
     cancelled: bool = False
+    sees_pods: bool = True
     now: float | None = None
 
 

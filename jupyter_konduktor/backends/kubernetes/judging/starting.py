@@ -8,13 +8,25 @@ from typing import Any
 
 from jupyter_konduktor.backends.kubernetes import words
 from jupyter_konduktor.backends.kubernetes.judging.nodes import Node
-from jupyter_konduktor.backends.kubernetes.judging.objects import Object, condition, moment
+from jupyter_konduktor.backends.kubernetes.judging.objects import Object, changed, condition, moment
 from jupyter_konduktor.backends.wording import one_line
 
 Said = tuple[str, str]
 
-PASSING = frozenset({"", "Admitted", "Restarted", "Pending", "Scheduled", "ContainerCreating", "PodInitializing"})
-"""Reasons of a start that goes well."""
+MOVING = frozenset({"", "Restarted", "Dispatched", "ContainerCreating", "PodInitializing"})
+"""Reasons of a start at which something is at work, however long it takes."""
+
+PASSING = MOVING | {"Admitted", "Pending", "Scheduled"}
+"""Reasons of a start that goes well; what is not at work yet in the others needs no time for it."""
+
+MISTAKEN = frozenset({
+    *("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"),
+    *("CreateContainerConfigError", "FailedMount", "FailedCreate"),
+})  # fmt: skip
+"""Reasons that lie in what was asked for. Of any other the cluster may come out by itself, as by another machine."""
+
+SILENCE = 30.0
+"""Seconds after which it is worth a word that nothing has acted."""
 
 _PULL = ("ErrImagePull", "ImagePullBackOff")
 _PULL_ADVICE = "see that the name is right, and that the cluster may pull it (imagePullSecrets in pod_config)"
@@ -30,7 +42,9 @@ _QUOTA = re.compile(r"^exceeded quota: ([^,]+), (.*)", re.DOTALL)
 _PREEMPTION = re.compile(r",? (?:no new claims to deallocate, )?preemption: .*", re.DOTALL)
 
 
-def why(nodes: Sequence[Node], events: Iterable[Object], jobset: Object, since: float) -> Said:
+def why(
+    nodes: Sequence[Node], events: Iterable[Object], jobset: Object, since: float, now: float | None = None
+) -> Said:
     """Say why a job does not run yet.
 
     Parameters
@@ -42,19 +56,22 @@ def why(nodes: Sequence[Node], events: Iterable[Object], jobset: Object, since: 
     jobset : mapping
     since : float
         When the attempt was let in; what events tell of before is over.
+    now : float or None
+        The cluster's time, where it is known and nothing of the job is out of sight.
     """
     recent = sorted((event for event in events if _time(event) >= int(since)), key=_time)
     if not nodes:
-        return _of_jobs(recent, str(jobset["metadata"]["name"]))
-    stuck = [(node, said) for node in nodes if not node.running and (said := of_node(node, recent))[0] not in PASSING]
+        return _of_jobs(recent, str(jobset["metadata"]["name"]), since, now)
+    said = [(node, of_node(node, recent, now)) for node in nodes if not node.running]
+    stuck = [(node, found) for node, found in said if found[0] not in PASSING]
     if stuck:
         node, (reason, message) = stuck[0]
         return reason, f"node {node.index}: {message}" if len(nodes) > 1 else message
     slowest = max(nodes, key=lambda node: (node.speaks, -len(node.waiting)))
-    return of_node(slowest, recent)
+    return of_node(slowest, recent, now)
 
 
-def of_node(node: Node, events: Sequence[Object] = ()) -> Said:
+def of_node(node: Node, events: Sequence[Object] = (), now: float | None = None) -> Said:
     """Say why one pod does not run yet."""
     scheduled = condition(node.pod, "PodScheduled")
     if scheduled.get("status") == "False":
@@ -81,18 +98,36 @@ def of_node(node: Node, events: Sequence[Object] = ()) -> Said:
     for event in reversed(events):
         if event.get("reason") in _OF_PODS and (event.get("involvedObject") or {}).get("uid") == uid:
             return str(event["reason"]), one_line(str(event.get("message") or ""))
-    if not reason:
-        reason = "Scheduled" if scheduled.get("status") == "True" else "Pending"
-    return reason, ""
+    return (reason, "") if reason else _in_turn(node, scheduled, now)
 
 
-def _of_jobs(events: Sequence[Object], name: str) -> Said:
+def _in_turn(node: Node, scheduled: Object, now: float | None) -> Said:
+    """Say what is to act on a pod next: the scheduler, or its kubelet."""
+    taken = scheduled.get("status") == "True"
+    waited = (now or 0.0) - ((changed(scheduled) if taken else None) or node.created)
+    if waited < SILENCE or not node.live:
+        return "Scheduled" if taken else "Pending", ""
+    if taken:
+        machine = (node.pod.get("spec") or {}).get("nodeName") or "its node"
+        return "NotTakenUp", f"the kubelet of {machine} has not acted on its pod for {lasting(waited)}"
+    return "NotScheduled", f"no scheduler has acted on its pod for {lasting(waited)}"
+
+
+def lasting(seconds: float) -> str:
+    """Write how long something has lasted, so that it is news only now and then."""
+    return f"{int(seconds // 60)} min" if seconds >= 60 else f"{int(seconds // 10 * 10)} s"
+
+
+def _of_jobs(events: Sequence[Object], name: str, since: float, now: float | None) -> Said:
     """Say why there are no pods at all."""
     for event in reversed(events):
         about: Mapping[str, Any] = event.get("involvedObject") or {}
         if event.get("reason") == "FailedCreate" and str(about.get("name", "")).startswith(f"{name}-"):
             return "FailedCreate", _refused(str(event.get("message") or ""))
-    return "Admitted", ""
+    waited = (now or 0.0) - since
+    if waited < SILENCE:
+        return "Admitted", ""
+    return "NoPods", f"it was let in and has had no pods for {lasting(waited)}: no controller has acted"
 
 
 def _refused(message: str) -> str:

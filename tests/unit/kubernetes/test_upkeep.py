@@ -1,0 +1,95 @@
+"""What is seen to of a job that does not come on, and when nobody should wait for it any longer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jupyter_konduktor.backends.kubernetes.held import Held
+from jupyter_konduktor.backends.kubernetes.positions import Positions
+from jupyter_konduktor.backends.kubernetes.upkeep import Upkeep
+from jupyter_konduktor.state import JobRecord, JobState
+
+STUCK_AFTER = 300.0
+
+
+class Roster:
+    """What an `Upkeep` asks of the jobs that are followed."""
+
+    def __init__(self) -> None:
+        self.blind = False
+        self.sees_workloads = True
+        self.dirty: set[str] = set()
+        self.unseen: set[str] = set()
+        self.held: dict[str, Held] = {}
+        self.again: list[str] = []
+
+    def sees(self, kind: str) -> bool:
+        return kind not in self.unseen
+
+    def look_again(self, held: Held, kind: str) -> None:
+        self.again.append(kind)
+
+
+class Care:
+    """An upkeep of jobs that were submitted here."""
+
+    def __init__(self, site: Any = None) -> None:
+        self.roster = Roster()
+        self.given_up: list[str] = []
+        self.errands: list[Any] = []
+        self.upkeep = Upkeep(
+            site,
+            self.roster,  # type: ignore[arg-type]
+            Positions(),
+            post=lambda call: call(),
+            errand=self.errands.append,
+            stuck_after=STUCK_AFTER,
+            give_up=lambda name, why: self.given_up.append(f"{name}: {why}"),
+            renew=lambda kept: None,
+        )
+
+    def job(self, name: str, **fields: Any) -> Held:
+        shelf = SimpleNamespace(submitted=False, cancelled=False, links=lambda: None)
+        record = JobRecord(name=name, uid=name, backend="kubernetes", state=JobState.STARTING, **fields)
+        held = Held(name, name, {}, shelf, SimpleNamespace(mine=True), since=0.0, record=record)  # type: ignore[arg-type]
+        self.roster.held[name] = held
+        return held
+
+    def stuck(self, held: Held, now: float) -> bool:
+        assert held.record is not None
+        return self.upkeep.stuck(held, held.record, now).stuck
+
+    def run_errands(self) -> None:
+        while self.errands:
+            self.errands.pop(0)()
+
+
+@pytest.mark.parametrize(
+    ("reason", "ends_wait", "is_given_up"),
+    [
+        *((reason, True, True) for reason in ("ImagePullBackOff", "CreateContainerConfigError", "FailedCreate")),
+        *((reason, True, False) for reason in ("Unschedulable", "NoPods", "NotTakenUp")),
+        *((reason, True, False) for reason in ("Admitted", "Pending", "Scheduled")),
+        *((reason, False, False) for reason in ("ContainerCreating", "PodInitializing", "Restarted", "Dispatched")),
+    ],
+)
+def test_only_what_was_asked_for_in_error_is_given_up(reason: str, *, ends_wait: bool, is_given_up: bool) -> None:
+    """An autoscaler may bring a machine, and a controller may be started again."""
+    care = Care()
+    held = care.job("train", reason=reason)
+    assert not care.stuck(held, 1.0)
+    assert not care.stuck(held, STUCK_AFTER)
+    assert care.stuck(held, STUCK_AFTER + 1) is ends_wait
+    care.run_errands()
+    assert care.given_up == (["train: it could not start: " + reason] if is_given_up else [])
+
+
+def test_nothing_is_stuck_because_its_pods_cannot_be_seen() -> None:
+    care = Care()
+    care.roster.unseen.add("pods")
+    held = care.job("train", reason="Admitted")
+    care.stuck(held, 1.0)
+    assert not care.stuck(held, STUCK_AFTER + 1)
