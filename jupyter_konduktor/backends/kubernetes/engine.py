@@ -72,7 +72,7 @@ class Engine:
         self._errands = ThreadPoolExecutor(4, "konduktor-kubernetes-errand")
         self._watches: list[KubernetesWatch] = []
         self._outlook = Outlook()
-        self._ticked = time.monotonic()
+        self._ticked = _uptime()
         self._closing = False
         self._positions = Positions()
         self._roster = Roster(
@@ -220,13 +220,13 @@ class Engine:
         return max(0.0, min(due) - now) + 0.001
 
     def _due(self) -> None:
-        now = time.monotonic()
-        if now - self._ticked > TICK + CLOCK_JUMP:
+        now, up = time.monotonic(), _uptime()
+        if up - self._ticked > TICK + CLOCK_JUMP:
             for reflector in self._roster.reflectors:
                 reflector.reconnect()
             for held in self._roster.held.values():
                 held.carriage.reconnect()
-        self._ticked = now
+        self._ticked = up
         if self._roster.due is not None and now >= self._roster.due:
             self._roster.retarget()
         for held in list(self._roster.held.values()):
@@ -377,6 +377,12 @@ class Engine:
         news = self._outlook.news()
         if news is not None:
             self._tell(news)
+
+
+def _uptime() -> float:
+    """Give seconds that go on while the machine sleeps; those of the monotonic clock of Linux and macOS do not."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.time() if clock is None else time.clock_gettime(clock)
 
 
 def _alive(pod: Mapping[str, Any]) -> bool:
