@@ -146,6 +146,8 @@ class KubernetesBackend:
             found = self._listed(all_users)
         uids = {record.uid for record in found}
         found += [record for record in self.site.shelf.finals() if record.uid not in uids]
+        if not all_users:  # someone may have looked at others' jobs: those are watched and kept as well
+            found = [record for record in found if self.owns(record)]
         return sorted(found, key=lambda record: (record.created, record.name))
 
     def _listed(self, all_users: bool) -> builtins.list[JobRecord]:
