@@ -22,7 +22,7 @@ from jupyter_konduktor.backends.kubernetes.logs.carriage import Carriage
 from jupyter_konduktor.backends.kubernetes.positions import Positions
 from jupyter_konduktor.backends.kubernetes.site import Site, among
 from jupyter_konduktor.backends.protocol import Event
-from jupyter_konduktor.errors import AccessDeniedError, BackendError, UnreachableError
+from jupyter_konduktor.errors import AccessDeniedError, BackendError
 from jupyter_konduktor.state import JobRecord
 
 JOBSETS = "jobsets"
@@ -30,8 +30,8 @@ JOBSETS = "jobsets"
 RETARGET = 0.1
 """Least seconds between two changes of what the watches select: a burst of jobs is one change."""
 
-BEGIN_AGAIN = 2.0
-"""Seconds until the cluster is asked again what it serves, where it did not answer."""
+AGAIN = 2.0
+"""Seconds until the cluster is asked again what it did not answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ class Roster:
         self._relist = {WORKLOADS: False, PODS: False}
         self._denied: set[str] = set()
         self._lost: set[str] = set()
+        self._doubtful: set[str] = set()  # uids of jobs that are to be read once more; errands use it
         self._since = ""  # the resourceVersion of the oldest job that was submitted since the last retarget
         client, namespace = site.client, site.namespace
         self._jobsets = Reflector(client, JOBSETS, words.jobsets(namespace), self, table=True)
@@ -146,9 +147,7 @@ class Roster:
             kueue = self._site.kueue
         except BackendError as error:
             self.reach(JOBSETS, error)
-            again = threading.Timer(BEGIN_AGAIN, self._errand, [self.begin])
-            again.daemon = True
-            again.start()
+            self._later(self.begin)
             return
         self.reach(JOBSETS, None)
         self._post(partial(self._begun, kueue))
@@ -270,17 +269,26 @@ class Roster:
         self._errand(partial(self._verify, held.uid, held.name))
 
     def _verify(self, uid: str, name: str) -> None:
+        self._doubtful.discard(uid)
         try:
-            obj = self._site.jobset(name)
-        except LookupError:
-            obj = None
-        except UnreachableError:  # the client has tried for some seconds: this asks no more often than that
-            self._errand(partial(self._verify, uid, name))
+            obj = self._site.find(name)
+        except BackendError as error:
+            # Nothing was found out, and who waits for the job has to hear if it is gone.
+            _log.info("konduktor: %s", error)
+            if uid not in self._doubtful:
+                self._doubtful.add(uid)
+                self._later(partial(self._verify, uid, name))
             return
         if obj is not None and obj["metadata"]["uid"] == uid:
             self._post(partial(self._take, obj))
         else:
             self._post(partial(self._on_gone, uid, None))
+
+    def _later(self, call: Call) -> None:
+        """Do an errand once more in a while."""
+        again = threading.Timer(AGAIN, self._errand, [call])
+        again.daemon = True
+        again.start()
 
     def _on_jobset(self, event: str, obj: dict[str, Any]) -> None:
         if event == "DELETED":

@@ -59,6 +59,16 @@ class Site:
                 ) from None
             raise
 
+    def find(self, name: str) -> dict[str, Any] | None:
+        """Read one JobSet, also where this user may only list them; None if there is none."""
+        try:
+            return self.jobset(name)
+        except JobNotFoundError:
+            return None
+        except AccessDeniedError:
+            found = self.client.get(words.jobsets(self.namespace), {"fieldSelector": f"metadata.name={name}"})
+            return next(iter(found["items"]), None)
+
     def keep(self, jobset: Mapping[str, Any]) -> JobShelf:
         """Give what is kept here of a job; one that was made from here and not noted any more is noted now."""
         metadata = jobset["metadata"]

@@ -1,0 +1,85 @@
+"""Which jobs are followed, and how it is found out what became of one that a list leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_konduktor.backends.kubernetes import roster as rosters
+from jupyter_konduktor.backends.kubernetes import words
+from jupyter_konduktor.backends.kubernetes.held import Held
+from jupyter_konduktor.backends.kubernetes.positions import Positions
+from jupyter_konduktor.backends.kubernetes.roster import Roster
+from jupyter_konduktor.backends.kubernetes.shelf.shelf import Shelf
+from jupyter_konduktor.backends.kubernetes.site import Site
+from jupyter_konduktor.errors import ApiError, UnreachableError
+from tests.unit.kubernetes.cluster import Cluster, denied
+from tests.unit.kubernetes.test_engine import until
+
+
+def jobset(name: str, **metadata: Any) -> dict[str, Any]:
+    more = {"name": name, "uid": f"uid-{name}", "resourceVersion": "7", "labels": {words.MANAGED: "true"}}
+    return {"metadata": {**more, **metadata}, "spec": {"suspend": True}}
+
+
+class Following:
+    """A roster whose calls are made at once, on a cluster that answers from a table."""
+
+    def __init__(self, folder: Path) -> None:
+        self.client = Cluster()
+        self.site = Site(self.client, Shelf.open("cluster", "team", base=folder))  # type: ignore[arg-type]
+        now: Callable[[Callable[[], None]], None] = lambda call: call()  # noqa: E731
+        self.roster = Roster(
+            self.site, Positions(), post=now, errand=now, tell=lambda event: None, reach=lambda kind, trouble: None
+        )
+
+    def follow(self, name: str, **metadata: Any) -> Held:
+        obj = jobset(name, **metadata)
+        self.roster.adopt(obj)
+        return self.roster.held[obj["metadata"]["uid"]]
+
+    def close(self) -> None:
+        for reflector in self.roster.reflectors:
+            reflector.close()
+        self.site.shelf.close()
+
+
+@pytest.fixture
+def following(tmp_path: Path) -> Iterator[Following]:
+    made = Following(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "trouble", [UnreachableError("no answer"), ApiError("who?", status=401), ApiError("busy", status=503)]
+)
+def test_a_job_that_could_not_be_read_is_read_again(
+    following: Following, trouble: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "AGAIN", 0.1)
+    held = following.follow("train")
+    path = words.jobsets("team", "train")
+    following.client.objects[path] = trouble
+    for _ in range(3):
+        following.roster.verify(held)
+    assert not held.gone
+    asked = following.client.count("train")
+    until(lambda: following.client.count("train") >= asked + 3)
+    assert following.client.count("train") < asked + 20, "three who ask are asked again as one"
+    del following.client.objects[path]
+    until(lambda: held.gone)
+
+
+def test_whoever_may_only_list_jobs_finds_out_all_the_same(following: Following) -> None:
+    held, listed = following.follow("train"), following.client.objects
+    listed[words.jobsets("team", "train")] = denied()
+    listed[words.jobsets("team")] = {"items": [jobset("train")]}
+    following.roster.verify(held)
+    assert not held.gone
+    listed[words.jobsets("team")] = {"items": []}
+    following.roster.verify(held)
+    assert held.gone
