@@ -16,12 +16,55 @@ from jupyter_konduktor.state import JobRecord
 from jupyter_konduktor.task import Task
 
 ALL_NODES = 8
-"""Jobs of up to this many nodes have all their logs carried; of larger ones node 0's, and those that are asked for."""
+"""Jobs of up to this many nodes have all their logs carried; of larger ones node 0's, that of the node that failed
+first, and those that are asked for."""
 
 MAX_STREAMS = 48
-"""Logs that one process follows at the same time without being asked."""
+"""Logs of what runs that one process follows at the same time without being asked; others wait until they are asked
+for, one of these ends, or their container does."""
 
-_streams = threading.BoundedSemaphore(MAX_STREAMS)
+_KILLED = (128 + 9, 128 + 15)  # how nodes end that are ended because another one has failed
+
+
+class Places:
+    """So many places, and who waits for one.
+
+    Parameters
+    ----------
+    count : int
+    """
+
+    def __init__(self, count: int) -> None:
+        self._lock = threading.Lock()
+        self._free = count
+        self._waiting: dict[object, Callable[[], None]] = {}
+
+    def take(self, who: object, tell: Callable[[], None]) -> bool:
+        """Take a place; where there is none, tell once there is."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                self._waiting.pop(who, None)
+                return True
+            self._waiting[who] = tell
+            return False
+
+    def give_back(self) -> None:
+        """Leave a place to the one who has waited longest."""
+        with self._lock:
+            self._free += 1
+            first = next(iter(self._waiting), None)
+            tell = self._waiting.pop(first) if first is not None else None
+        if tell is not None:
+            tell()
+
+    def forget(self, who: object) -> None:
+        """Take note that someone waits no longer."""
+        with self._lock:
+            self._waiting.pop(who, None)
+
+
+_places = Places(MAX_STREAMS)
 
 
 class Carriage:
@@ -65,6 +108,7 @@ class Carriage:
         self._image: str | None = None
         self._pods: dict[str, tuple[int, int]] = {}  # uid of a pod: attempt, node
         self._followers: dict[str, LogFollower] = {}
+        self._placed: set[str] = set()  # uids of pods whose logs have taken a place
 
     def number(self, record: JobRecord, pods: Iterable[Mapping[str, Any]]) -> None:
         """Give each new pod its attempt: the one the job is at, or one more than the pod's before it."""
@@ -84,21 +128,33 @@ class Carriage:
         self._nonce = str(record.spec.get("nonce", ""))
         task = Task.from_json(record.spec)
         self._nodes, self._image = task.resources.nodes, task.image
-        for pod in pods:
+        known = [pod for pod in pods if pod["metadata"]["uid"] in self._pods]
+        failed = _first_failure([pod for pod in known if self.attempt_of(pod) == record.attempt])
+        waits = False
+        for pod in known:
             uid = pod["metadata"]["uid"]
-            if uid not in self._pods:
-                continue
-            state = container_state(pod)
-            node = self._pods[uid][1]
-            asked = node in self._wanted or (self.mine and (node == 0 or self._nodes <= ALL_NODES))
-            if asked and ("running" in state or "terminated" in state):
-                self._start(pod)
-            if "terminated" in state and uid in self._followers:
-                self._followers[uid].terminated()
+            state, node = container_state(pod), self._pods[uid][1]
+            carried = self.mine and (node == 0 or self._nodes <= ALL_NODES or pod is failed)
+            if uid in self._followers:
+                if "terminated" in state:
+                    self._followers[uid].terminated()
+            elif "terminated" in state:
+                if carried or node in self._wanted:
+                    self._start(pod)
+                    self._followers[uid].terminated()
+            elif "running" in state:
+                if node in self._wanted:
+                    self._start(pod)
+                elif carried and _places.take(self, self._changed):
+                    self._start(pod, placed=True)
+                else:
+                    waits = waits or carried
+        if not waits:
+            _places.forget(self)
 
     def want(self, node: int) -> bool:
         """Carry the log of a node from now on; whether that is news."""
-        new = node not in self._wanted and not (self.mine and (node == 0 or self._nodes <= ALL_NODES))
+        new = node not in self._wanted
         self._wanted.add(node)
         return new
 
@@ -113,6 +169,7 @@ class Carriage:
 
     def finish(self, pods: Iterable[Mapping[str, Any]]) -> None:
         """Take note that the job has ended, and with it the logs."""
+        _places.forget(self)
         for pod in pods:
             follower = self._followers.get(pod["metadata"]["uid"])
             if follower is not None and "running" not in container_state(pod):
@@ -136,14 +193,16 @@ class Carriage:
 
     def close(self) -> None:
         """Follow nothing any longer."""
-        for follower in list(self._followers.values()):
+        _places.forget(self)
+        for uid, follower in list(self._followers.items()):
             follower.close()
+            self._leave(uid)
 
-    def _start(self, pod: Mapping[str, Any]) -> None:
+    def _start(self, pod: Mapping[str, Any], *, placed: bool = False) -> None:
         uid = pod["metadata"]["uid"]
         with self._lock:
-            if uid in self._followers:
-                return
+            if placed:
+                self._placed.add(uid)
             attempt, node = self._pods[uid]
             self._followers[uid] = LogFollower(
                 self._site.client,
@@ -154,8 +213,20 @@ class Carriage:
                 self._nonce,
                 on_growth=lambda: self._tell(LogGrew(self._name, node, attempt)),
                 on_record=lambda record: self._on_record(record, pod),
-                on_end=self._changed,
+                on_end=lambda: self._on_end(uid),
             )
+
+    def _on_end(self, uid: str) -> None:
+        self._leave(uid)
+        self._changed()
+
+    def _leave(self, uid: str) -> None:
+        """Give back the place that a log has taken."""
+        with self._lock:
+            placed = uid in self._placed
+            self._placed.discard(uid)
+        if placed:
+            _places.give_back()
 
     def _on_record(self, record: object, pod: Mapping[str, Any]) -> None:
         """Remember which Python an image has, once a job has shown it."""
@@ -163,6 +234,18 @@ class Carriage:
             status = container_status(pod)
             image = str(self._image or status.get("image", ""))
             self._site.shelf.images().put(image, str(status.get("imageID", "")), str(record.record.get("python", "")))
+
+
+def _first_failure(pods: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Find the pod that failed first, and was not ended because another had failed."""
+    ended = [(pod, container_state(pod).get("terminated") or {}) for pod in pods]
+    failed = [(pod, end) for pod, end in ended if end.get("exitCode")]
+    first = min(
+        failed,
+        key=lambda item: (item[1]["exitCode"] in _KILLED, str(item[1].get("finishedAt", "")), node_of(item[0])),
+        default=None,
+    )
+    return first[0] if first is not None else None
 
 
 def node_of(pod: Mapping[str, Any]) -> int:
