@@ -241,27 +241,36 @@ def test_job_deleted_by_someone_else_is_lost_at_once(place: Namespace) -> None:
         job.result(30)  # it would run for a minute
 
 
-def test_forged_worker_is_not_believed(place: Namespace, cluster: Cluster) -> None:
-    """A Job that anyone may make, with our labels on its pod, is not worker 0; its pod ends while ours runs."""
-    job = jk.remote(slow).submit(15.0)
-    until(lambda: job.state is JobState.RUNNING)
-    (pod,) = place.pods(job)
+@pytest.mark.parametrize("name", ["workers-1", "workers-0"])
+def test_forged_worker_is_not_believed(place: Namespace, cluster: Cluster, name: str) -> None:
+    """A Job that anyone may make, with our labels on its pod and even its name, is not worker 0.
+
+    To have the name it has to be there before the job is let in, and then keeps the job from running.
+    """
+    filler = jk.remote(cpus="1800m")(slow).submit()
+    until(lambda: filler.state is JobState.RUNNING)
+    job = jk.remote(cpus="200m")(slow).submit(1.0)
     code = "open('/dev/termination-log','w').write('{\"exit\":0,\"value\":\"forged\"}')"
-    labels = {key: value for key, value in pod["metadata"]["labels"].items() if "controller-uid" not in key}
-    labels = {key: value for key, value in labels.items() if not key.endswith("job-name") or "jobset" in key}
+    jobset = {"name": str(job), "uid": job.record.uid}
+    labels = {f"jobset.sigs.k8s.io/jobset-{key}": value for key, value in jobset.items()}
+    more = {"replicatedjob-name": "workers", "job-index": "0", "restart-attempt": "0"}
+    labels |= {f"jobset.sigs.k8s.io/{key}": value for key, value in more.items()}
+    labels["batch.kubernetes.io/job-completion-index"] = "0"
     container = {"name": "konduktor-container", "image": cluster.image, "command": ["python3", "-c", code]}
     spec = {"restartPolicy": "Never", "containers": [container]}
     forged = {
-        "metadata": {"name": f"{job}-workers-1"},
+        "metadata": {"name": f"{job}-{name}"},
         "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": spec}},
     }
-    place.api.create(
-        f"/apis/batch/v1/namespaces/{place.name}/jobs", {"apiVersion": "batch/v1", "kind": "Job", **forged}
-    )
-    until(lambda: any(pod["status"]["phase"] == "Succeeded" for pod in place.pods(job)))
-    assert job.state is JobState.RUNNING
+    jobs = f"/apis/batch/v1/namespaces/{place.name}/jobs"
+    place.api.create(jobs, {"apiVersion": "batch/v1", "kind": "Job", **forged})
+    until(lambda: (place.api.get(f"{jobs}/{job}-{name}").get("status") or {}).get("succeeded"), 60)
+    filler.cancel()
+    until(lambda: job.state is not JobState.QUEUED)
+    time.sleep(1)
+    assert job.state in (JobState.STARTING, JobState.RUNNING)
+    place.api.delete(f"{jobs}/{job}-{name}")
     assert job.result(90) == "done"
-    place.api.delete(f"/apis/batch/v1/namespaces/{place.name}/jobs/{job}-workers-1")
 
 
 def test_drained_node_does_not_fail_the_job(place: Namespace) -> None:

@@ -177,7 +177,7 @@ class KubernetesBackend:
             if held is not None or kept.submitted or record.state.final:
                 kept.save(record)  # of others' jobs, which may be very many, only what the cluster forgets
             if record.state.final:
-                envelope = results.envelope(jobset, list(sight.pods))
+                envelope = results.envelope(jobset, sight.pods, sight.owners)
                 if envelope is not None:
                     kept.save_envelope(envelope, attempt=record.attempt)
             found.append(record)

@@ -257,7 +257,8 @@ class Engine:
         if held.missing and not held.gone:
             return
         if held.final_by is None:
-            sight = held.sight(now, self.site.client.skew, sees_pods=self._roster.sees(PODS))
+            owners, sees_pods = self.site.owners, self._roster.sees(PODS)
+            sight = held.sight(now, self.site.client.skew, owners.known, sees_pods=sees_pods)
             record = judge(sight, held.record, submitted=held.shelf.submitted)
             if record is None:
                 self._tell_gone(held)
@@ -268,6 +269,9 @@ class Engine:
                 if not held.asked:
                     held.asked = True
                     self._errand(partial(self._fetch, held.uid, held.name))
+                return
+            if record.state.final and record.state is not JobState.CANCELLED and owners.unknown(held.pods.values()):
+                self._roster.read_owners(held)  # a pod that says how it ended has to be the job's own
                 return
             record = self._upkeep.stuck(held, record, now)
             held.carriage.follow(record, held.pods.values())
@@ -325,7 +329,7 @@ class Engine:
     def _keep_result(self, held: Held, record: JobRecord) -> None:
         """Keep what the job left, now that it is final."""
         pods = [pod for pod in held.pods.values() if held.carriage.attempt_of(pod) == record.attempt]
-        envelope = results.envelope(held.jobset, pods)
+        envelope = results.envelope(held.jobset, pods, self.site.owners.known)
         if envelope is not None:
             held.shelf.save_envelope(envelope, attempt=record.attempt)
 

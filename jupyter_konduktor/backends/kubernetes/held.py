@@ -9,6 +9,7 @@ from typing import Any
 
 from jupyter_konduktor.backends.kubernetes.judging.judge import Sight
 from jupyter_konduktor.backends.kubernetes.logs.carriage import Carriage, container_state
+from jupyter_konduktor.backends.kubernetes.results import Known
 from jupyter_konduktor.backends.kubernetes.shelf.shelf import JobShelf
 from jupyter_konduktor.state import JobRecord
 
@@ -85,13 +86,14 @@ class Held:
     looked_again: set[str] = field(default_factory=set)
     unmanaged: bool = False
 
-    def sight(self, now: float, skew: float, *, sees_pods: bool) -> Sight:
+    def sight(self, now: float, skew: float, owners: Known, *, sees_pods: bool) -> Sight:
         """Give what is known of it at a moment, with the seconds that the cluster's clock is ahead."""
         return Sight(
             jobset=self.jobset,
             gone=self.gone,
             workload=self.workload,
             pods=list(self.pods.values()),
+            owners=owners,
             events=self.events,
             position=self.position,
             closed=self.closed,

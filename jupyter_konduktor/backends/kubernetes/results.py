@@ -2,8 +2,8 @@
 
 An envelope is taken from the JobSet's own condition, if a controller has written one, else from the termination message
 of worker 0. Labels only find candidates: whoever may create pods can write any label. A pod counts if its controller is
-a Job, and that Job our JobSet's: where Jobs are at hand by their uids, else by the name that JobSet gives them together
-with the JobSet's uid in the pod's label.
+a Job of the name that JobSet gives it, and that Job our JobSet's, as the Job itself says where it may be read (see
+`jupyter_konduktor.backends.kubernetes.owners`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,14 @@ from jupyter_konduktor.runner.envelope import build, parse
 
 Object = Mapping[str, Any]
 
+Known = Mapping[str, str | None]
+"""By the uid of a Job that of its JobSet, as `Owners.known`; names are believed of a Job that is not there, or None."""
+
 MESSAGE_LIMIT = 4096
 """Bytes of a termination message that a kubelet keeps."""
+
+
+_NONE: Known = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,12 @@ class Outcome:
     note: str = ""
 
 
-def envelope(jobset: Object, pods: Sequence[Object], jobs: Sequence[Object] | None = None) -> bytes | None:
+def envelope(jobset: Object, pods: Sequence[Object], owners: Known = _NONE) -> bytes | None:
     """Give the envelope of a JobSet's last attempt; None if it left none."""
-    return outcome(jobset, pods, jobs).data
+    return outcome(jobset, pods, owners).data
 
 
-def outcome(jobset: Object, pods: Sequence[Object], jobs: Sequence[Object] | None = None) -> Outcome:
+def outcome(jobset: Object, pods: Sequence[Object], owners: Known = _NONE) -> Outcome:
     """Find the envelope of a JobSet's last attempt.
 
     Parameters
@@ -54,43 +60,26 @@ def outcome(jobset: Object, pods: Sequence[Object], jobs: Sequence[Object] | Non
     jobset : mapping
     pods : sequence of mapping
         Maybe others' too.
-    jobs : sequence of mapping, optional
-        The namespace's Jobs, where they can be read.
+    owners : mapping of str to str or None, optional
+        Whose the pods' Jobs are.
     """
     told = _condition(jobset)
     said = _converted(told) if told is not None else None
     if said is not None and told is not None and told.get("reason") != "Failed":
         return Outcome(said, "condition")
-    left = _left(jobset, pods, jobs)
+    left = _left(jobset, pods, owners)
     if left.data is not None or said is None:
         return left
     return Outcome(said, "condition")  # of a failure it says less than the pod, which is there no more
 
 
-def is_settled(jobset: Object, pods: Sequence[Object], jobs: Sequence[Object] | None = None) -> bool:
-    """Whether worker 0 has ended in a way that the cluster cannot take back, though the JobSet does not say so yet.
-
-    That takes a job of one pod whose container ended by itself, with nothing there that may run it again.
-    """
-    spec = jobset.get("spec") or {}
-    if spec.get("suspend") or pods_of(jobset) != 1 or jobset["metadata"].get("deletionTimestamp"):
-        return False
-    pod = worker(jobset, pods, jobs)
-    ended = terminated(pod) if pod is not None else None
-    if pod is None or ended is None or is_disrupted(pod):
-        return False
-    restarts = int((spec.get("failurePolicy") or {}).get("maxRestarts") or 0)
-    code = ended.get("exitCode")
-    return code == 0 or (not ended.get("signal") and int((jobset.get("status") or {}).get("restarts") or 0) >= restarts)
-
-
-def worker(jobset: Object, pods: Sequence[Object], jobs: Sequence[Object] | None = None) -> Object | None:
+def worker(jobset: Object, pods: Sequence[Object], owners: Known = _NONE) -> Object | None:
     """Give the pod that speaks for the job: worker 0 of the last attempt; None if it is not there."""
     attempt = str(int((jobset.get("status") or {}).get("restarts") or 0))
     found = [
         pod
         for pod in pods
-        if is_own(jobset, pod, jobs)
+        if is_own(jobset, pod, owners)
         and _label(pod, words.COMPLETION_INDEX, "0") == "0"
         and _label(pod, words.JOB_INDEX, "0") == "0"
         and _label(pod, words.REPLICATED_JOB, "") == _first(jobset)
@@ -100,16 +89,12 @@ def worker(jobset: Object, pods: Sequence[Object], jobs: Sequence[Object] | None
     return max(found, key=lambda pod: (not is_disrupted(pod), _created(pod)), default=None)
 
 
-def is_own(jobset: Object, pod: Object, jobs: Sequence[Object] | None = None) -> bool:
+def is_own(jobset: Object, pod: Object, owners: Known = _NONE) -> bool:
     """Whether a pod belongs to a JobSet by what owns it, not only by its labels."""
     name, uid = jobset["metadata"]["name"], jobset["metadata"]["uid"]
-    owner = _controller(pod)
-    if owner is None or owner.get("kind") != "Job":
+    owner = controller(pod)
+    if owner is None or owner.get("kind") != "Job" or owners.get(str(owner.get("uid"))) not in (None, uid):
         return False
-    if jobs is not None:
-        job = next((job for job in jobs if job["metadata"]["uid"] == owner.get("uid")), None)
-        above = _controller(job) if job is not None else None
-        return above is not None and above.get("kind") == "JobSet" and above.get("uid") == uid
     expected = f"{name}-{_label(pod, words.REPLICATED_JOB, '')}-{_label(pod, words.JOB_INDEX, '0')}"
     return _label(pod, words.JOBSET_UID, "") == uid and owner.get("name") == expected
 
@@ -131,6 +116,15 @@ def is_disrupted(pod: Object) -> bool:
     return any(item.get("type") == "DisruptionTarget" and item.get("status") == "True" for item in conditions)
 
 
+def controller(obj: Object) -> Object | None:
+    """Give the reference to what controls an object; None if nothing does."""
+    for owner in obj["metadata"].get("ownerReferences") or ():
+        if owner.get("controller"):
+            found: Object = owner
+            return found
+    return None
+
+
 def pods_of(jobset: Object) -> int:
     """Count the pods of a JobSet's attempt."""
     total = 0
@@ -140,9 +134,9 @@ def pods_of(jobset: Object) -> int:
     return total
 
 
-def _left(jobset: Object, pods: Sequence[Object], jobs: Sequence[Object] | None) -> Outcome:
+def _left(jobset: Object, pods: Sequence[Object], owners: Known) -> Outcome:
     """Read what worker 0 left in its termination message."""
-    pod = worker(jobset, pods, jobs)
+    pod = worker(jobset, pods, owners)
     if pod is None:
         return Outcome(note="worker 0's pod is not there any more")
     name, ended = pod["metadata"]["name"], terminated(pod)
@@ -187,14 +181,6 @@ def _converted(condition: Object) -> bytes | None:
     if reason == "ResultTooLarge" and type(said.get("size")) is int:
         return b'{"exit":0,"error":"ResultTooLarge","size":%d}' % said["size"]
     return b'{"exit":0,"error":"MalformedResult"}' if reason == "MalformedResult" else None
-
-
-def _controller(obj: Object) -> Object | None:
-    for owner in obj["metadata"].get("ownerReferences") or ():
-        if owner.get("controller"):
-            found: Object = owner
-            return found
-    return None
 
 
 def _first(jobset: Object) -> str:

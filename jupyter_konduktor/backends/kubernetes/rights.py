@@ -70,6 +70,9 @@ USES = (
     Use("stop and resume jobs", words.KUEUE_GROUP, "workloads", ("patch",)),
     Use("see positions in the queue", words.VISIBILITY_GROUP, "localqueues/pendingworkloads", ("get",)),
     Use("see how jobs run and fetch results", "", "pods", ("get", "list", "watch")),
+    Use(
+        "see that a pod's Job is its JobSet's; else names and labels are believed", words.BATCH_GROUP, "jobs", ("get",)
+    ),
     Use("read logs", "", "pods/log", ("get",)),
     Use("tell why pods are not made or do not start", "", "events", ("list",)),
     Use("send inputs beyond 32 KiB", "", "secrets", ("create",)),

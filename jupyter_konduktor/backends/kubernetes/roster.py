@@ -100,6 +100,7 @@ class Roster:
         self._relist = {WORKLOADS: False, PODS: False}
         self._denied: set[str] = set()
         self._lost: set[str] = set()
+        self._asked: set[str] = set()  # uids of Jobs that are being read
         self._doubtful: set[str] = set()  # uids of jobs that are to be read once more; errands use it
         self._since = ""  # the resourceVersion of the oldest job that was submitted since the last retarget
         client, namespace = site.client, site.namespace
@@ -343,6 +344,7 @@ class Roster:
             for pod in [pod for uid, pod in held.pods.items() if uid not in there]:
                 held.lose(pod)
             held.pods.update(there)
+            self.read_owners(held)
 
     def _on_object(self, kind: str, event: str, obj: dict[str, Any]) -> None:
         held = self.held.get(_owner(kind, obj))
@@ -355,6 +357,7 @@ class Roster:
                 held.lose(obj)
             else:
                 held.pods[uid] = obj
+                self.read_owners(held)
             return
         if event != "DELETED":
             held.workload = obj
@@ -362,6 +365,26 @@ class Roster:
             held.workload = None
         if held.record is not None:
             self._positions.moved(held.record.queue, time.monotonic())
+
+    def read_owners(self, held: Held) -> None:
+        """Find out whose the Jobs of its pods are, as soon as there is a pod: there is no time for it at its end."""
+        for uid, name in self._site.owners.unknown(held.pods.values()).items():
+            if uid not in self._asked:
+                self._asked.add(uid)
+                self._errand(partial(self._read_owner, held.uid, uid, name))
+
+    def _read_owner(self, held: str, uid: str, name: str) -> None:
+        try:
+            self._site.owners.read(uid, name)
+        except BackendError as error:
+            _log.info("konduktor: %s", error)
+            self._later(partial(self._read_owner, held, uid, name))
+            return
+        self._post(partial(self._on_owner, held, uid))
+
+    def _on_owner(self, held: str, uid: str) -> None:
+        self._asked.discard(uid)
+        self.dirty.add(held)
 
 
 def _owner(kind: str, obj: Mapping[str, Any]) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 from jupyter_konduktor.backends.kubernetes import words
 from jupyter_konduktor.backends.kubernetes.api.client import Client
 from jupyter_konduktor.backends.kubernetes.judging.judge import Sight
+from jupyter_konduktor.backends.kubernetes.owners import Owners
+from jupyter_konduktor.backends.kubernetes.results import terminated
 from jupyter_konduktor.backends.kubernetes.rights import Rights, user_id
 from jupyter_konduktor.backends.kubernetes.shelf.shelf import JobShelf, Shelf
 from jupyter_konduktor.errors import AccessDeniedError, ApiError, JobNotFoundError
@@ -30,6 +32,7 @@ class Site:
         self.client = client
         self.shelf = shelf
         self.rights = Rights(client)
+        self.owners = Owners(client, self.rights)
 
     @property
     def namespace(self) -> str:
@@ -90,8 +93,11 @@ class Site:
         pods: dict[str, list[Mapping[str, Any]]] = {}
         for found in self._select(words.core(self.namespace, "pods"), words.JOBSET_UID, uids):
             pods.setdefault(found["metadata"]["labels"][words.JOBSET_UID], []).append(found)
+            if terminated(found) is not None:  # it may be what the job's end is read from
+                for uid, name in self.owners.unknown([found]).items():
+                    self.owners.read(uid, name)
         return [
-            Sight(jobset=item, workload=workloads.get(uid), pods=pods.get(uid, ()))
+            Sight(jobset=item, workload=workloads.get(uid), pods=pods.get(uid, ()), owners=self.owners.known)
             for item, uid in zip(objects, uids, strict=True)
         ]
 

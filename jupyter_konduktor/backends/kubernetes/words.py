@@ -15,6 +15,7 @@ JOBSET_VERSION = "v1alpha2"
 KUEUE_GROUP = "kueue.x-k8s.io"
 KUEUE_VERSIONS = ("v1beta2", "v1beta1")
 """Versions of Kueue's API that are understood, best first."""
+BATCH_GROUP = "batch"
 VISIBILITY_GROUP = "visibility.kueue.x-k8s.io"
 
 
@@ -37,6 +38,11 @@ def pending(version: str, namespace: str, queue: str) -> str:
 def core(namespace: str, resource: str, name: str = "", sub: str = "") -> str:
     """Give the path of a namespaced resource of the core API (``pods``, ``secrets``, ...)."""
     return "/".join(part for part in (f"/api/v1/namespaces/{namespace}", resource, name, sub) if part)
+
+
+def job(namespace: str, name: str) -> str:
+    """Give the path of a Job."""
+    return f"/apis/{BATCH_GROUP}/v1/namespaces/{namespace}/jobs/{name}"
 
 
 # --- labels of Kueue and JobSet

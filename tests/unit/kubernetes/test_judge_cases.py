@@ -112,7 +112,7 @@ def test_kill_from_outside_is_not_final_before_the_jobset_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["deleting", "disrupted", "suspended", "cancelled", "two nodes", "stranger", "inactive"]
+    "change", ["deleting", "disrupted", "suspended", "cancelled", "two nodes", "stranger", "impostor", "inactive"]
 )
 def test_exit_0_is_no_success_yet_if_it_may_run_again(change: str) -> None:
     sight = sight_of("success")
@@ -136,6 +136,8 @@ def test_exit_0_is_no_success_yet_if_it_may_run_again(change: str) -> None:
         workload["spec"]["podSets"][0]["count"] = 2
     elif change == "stranger":
         sight.pods[0]["metadata"]["ownerReferences"][0]["name"] = "other-workers-0"
+    elif change == "impostor":
+        sight = replace(sight, owners={sight.pods[0]["metadata"]["ownerReferences"][0]["uid"]: ""})
     else:
         workload["spec"]["active"] = False
     assert not judged(sight).state.final

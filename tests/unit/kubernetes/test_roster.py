@@ -83,3 +83,58 @@ def test_whoever_may_only_list_jobs_finds_out_all_the_same(following: Following)
     listed[words.jobsets("team")] = {"items": []}
     following.roster.verify(held)
     assert held.gone
+
+
+# --- whose its pods are
+
+
+def pod(job: str = "uid-job") -> dict[str, Any]:
+    owner = {"kind": "Job", "name": "train-workers-0", "uid": job, "controller": True}
+    labels = {words.JOBSET_UID: "uid-train"}
+    return {"metadata": {"name": "p", "uid": f"of-{job}", "labels": labels, "ownerReferences": [owner]}, "status": {}}
+
+
+def job(uid: str = "uid-job", above: str = "uid-train") -> dict[str, Any]:
+    owner = {"kind": "JobSet", "name": "train", "uid": above, "controller": True}
+    return {"metadata": {"name": "train-workers-0", "uid": uid, "ownerReferences": [owner]}}
+
+
+JOB = words.job("team", "train-workers-0")
+
+
+@pytest.mark.parametrize(
+    ("found", "whose"), [(job(), "uid-train"), (job(above="another"), "another"), (job("new"), ""), (None, "")]
+)
+def test_each_job_is_read_once_as_soon_as_there_is_a_pod(following: Following, found: Any, whose: str) -> None:
+    following.follow("train")
+    if found is not None:
+        following.client.objects[JOB] = found
+    for event in ("ADDED", "MODIFIED", "MODIFIED"):
+        following.roster.changed("pods", event, pod())
+    assert following.site.owners.known == {"uid-job": whose}
+    assert following.client.count(JOB) == 1
+    assert following.site.owners.unknown([pod()]) == {}
+
+
+@pytest.mark.parametrize("how", ["by its rules", "at the request"])
+def test_without_the_right_to_read_jobs_names_are_believed(following: Following, how: str) -> None:
+    following.follow("train")
+    following.client.objects[JOB] = denied()
+    if how == "by its rules":
+        following.client.rules = []
+    following.roster.changed("pods", "ADDED", pod())
+    assert following.site.owners.known == {"uid-job": None}
+
+
+def test_a_job_that_cannot_be_read_at_the_moment_is_read_again(
+    following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rosters, "AGAIN", 0.1)
+    held = following.follow("train")
+    following.client.objects[JOB] = ApiError("busy", status=503)
+    following.roster.changed("pods", "ADDED", pod())
+    assert following.site.owners.unknown(held.pods.values()) == {"uid-job": "train-workers-0"}
+    following.roster.dirty.clear()
+    following.client.objects[JOB] = job()
+    until(lambda: following.roster.dirty == {"uid-train"})
+    assert following.site.owners.known == {"uid-job": "uid-train"}

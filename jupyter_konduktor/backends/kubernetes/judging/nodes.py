@@ -91,9 +91,9 @@ class Node:
         return self.live and (held or (lost and is_true(self.pod, "DisruptionTarget")))
 
 
-def nodes(jobset: Object, pods: Sequence[Object]) -> list[Node]:
-    """Give the pods that are a JobSet's own, oldest first."""
-    found = [_node(jobset, pod) for pod in pods if results.is_own(jobset, pod)]
+def nodes(jobset: Object, pods: Sequence[Object], owners: results.Known) -> list[Node]:
+    """Give the pods that are a JobSet's own, as far as it is known whose their Jobs are, oldest first."""
+    found = [_node(jobset, pod) for pod in pods if results.is_own(jobset, pod, owners)]
     return sorted(found, key=lambda node: (node.created, node.name))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jupyter_konduktor.backends.kubernetes import words
 from jupyter_konduktor.backends.kubernetes.judging import about
@@ -20,6 +20,7 @@ from jupyter_konduktor.backends.kubernetes.judging.objects import (
     number,
     status,
 )
+from jupyter_konduktor.backends.kubernetes.results import Known
 from jupyter_konduktor.state import JobState
 
 _REJECTED = re.compile(r"(\S+) \(Rejected\): ([^;]+)")
@@ -50,6 +51,8 @@ class Sight:
         It was cancelled from this machine.
     sees_pods : bool
         There are no other pods than these: this user may see them, and nothing is in the way.
+    owners : mapping of str to str or None
+        Whose the pods' Jobs are.
     now : float or None
         The cluster's time, in seconds since the epoch, where it is known.
     """
@@ -64,6 +67,7 @@ class Sight:
     gone: bool = False
     cancelled: bool = False
     sees_pods: bool = True
+    owners: Known = field(default_factory=dict)
     now: float | None = None
 
 
@@ -84,7 +88,7 @@ class Scene:
         self.jobset = jobset
         self.workload = sight.workload
         self.life = life
-        self.pods = nodes(jobset, sight.pods)
+        self.pods = nodes(jobset, sight.pods, sight.owners)
 
     def restarted(self) -> int:
         """Count JobSet's restarts, as far as anything seen tells of them."""
