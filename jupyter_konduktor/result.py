@@ -110,7 +110,9 @@ class Decoder:
             )
         if found is None:
             raise JobLostError(
-                f"{self.job} succeeded, and its result is gone", advice="Run it again, or read its logs.", job=self.job
+                f"{self.job} succeeded, and its result is gone" + (f": {record.message}" if record.message else ""),
+                advice="Run it again, or read its logs.",
+                job=self.job,
             )
         return self.decode(found)
 

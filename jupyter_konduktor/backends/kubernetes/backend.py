@@ -13,10 +13,10 @@ from jupyter_konduktor.backends.kubernetes import doctor, queues, results, words
 from jupyter_konduktor.backends.kubernetes.api.client import Client
 from jupyter_konduktor.backends.kubernetes.api.table import Rows
 from jupyter_konduktor.backends.kubernetes.engine import Engine
-from jupyter_konduktor.backends.kubernetes.judging.judge import Sight, deleted, judge
+from jupyter_konduktor.backends.kubernetes.judging.judge import Sight, deleted, judge, noted
 from jupyter_konduktor.backends.kubernetes.logs.carriage import Carriage
 from jupyter_konduktor.backends.kubernetes.sending.submission import Submission
-from jupyter_konduktor.backends.kubernetes.shelf.shelf import Shelf
+from jupyter_konduktor.backends.kubernetes.shelf.shelf import JobShelf, Shelf
 from jupyter_konduktor.backends.kubernetes.site import Site
 from jupyter_konduktor.backends.kubernetes.watch import KubernetesWatch
 from jupyter_konduktor.backends.protocol import Event, Finding, LogChunk, Stored
@@ -174,14 +174,21 @@ class KubernetesBackend:
             record = judge(sight, held, submitted=kept.submitted)
             if record is None:
                 continue
+            if record.state.final:
+                left = results.outcome(jobset, sight.pods, sight.owners)
+                if left.data is not None:
+                    kept.save_envelope(left.data, attempt=record.attempt)
+                elif self._is_lost(record, kept):
+                    record = noted(record, left.note)
             if held is not None or kept.submitted or record.state.final:
                 kept.save(record)  # of others' jobs, which may be very many, only what the cluster forgets
-            if record.state.final:
-                envelope = results.envelope(jobset, sight.pods, sight.owners)
-                if envelope is not None:
-                    kept.save_envelope(envelope, attempt=record.attempt)
             found.append(record)
         return found
+
+    def _is_lost(self, record: JobRecord, kept: JobShelf) -> bool:
+        """Whether a job has succeeded and left nothing, where all that is there of it can be seen."""
+        news = record.state is JobState.SUCCEEDED and not record.message and kept.envelope() is None
+        return news and self.site.rights.allows("list", "", "pods")
 
     def queues(self) -> builtins.list[QueueInfo]:
         """The LocalQueues of the namespace."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from jupyter_konduktor.backends.kubernetes import results
 from jupyter_konduktor.backends.kubernetes.held import PODS, Held
-from jupyter_konduktor.backends.kubernetes.judging.judge import deleted, judge
+from jupyter_konduktor.backends.kubernetes.judging.judge import deleted, judge, noted
 from jupyter_konduktor.backends.kubernetes.logs.carriage import Carriage
 from jupyter_konduktor.backends.kubernetes.outlook import Outlook
 from jupyter_konduktor.backends.kubernetes.positions import Positions
@@ -276,7 +276,7 @@ class Engine:
             record = self._upkeep.stuck(held, record, now)
             held.carriage.follow(record, held.pods.values())
             if record.state.final:
-                self._keep_result(held, record)
+                record = self._keep_result(held, record)
             held.record = record  # others may see it from now on: its log and its result are there to be asked for
             if not record.state.final:
                 self._tell_record(held, record)
@@ -326,12 +326,15 @@ class Engine:
             held.pods.update({pod["metadata"]["uid"]: pod for pod in pods})
         self._roster.dirty.add(uid)
 
-    def _keep_result(self, held: Held, record: JobRecord) -> None:
-        """Keep what the job left, now that it is final."""
+    def _keep_result(self, held: Held, record: JobRecord) -> JobRecord:
+        """Keep what the job left, now that it is final; gives the record, which says so if that is not there."""
         pods = [pod for pod in held.pods.values() if held.carriage.attempt_of(pod) == record.attempt]
-        envelope = results.envelope(held.jobset, pods, self.site.owners.known)
-        if envelope is not None:
-            held.shelf.save_envelope(envelope, attempt=record.attempt)
+        found = results.outcome(held.jobset, pods, self.site.owners.known)
+        if found.data is not None:
+            held.shelf.save_envelope(found.data, attempt=record.attempt)
+        elif record.state is JobState.SUCCEEDED and self._roster.sees(PODS):
+            return noted(record, found.note)
+        return record
 
     # --- who is told
 

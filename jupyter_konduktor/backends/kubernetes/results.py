@@ -138,7 +138,9 @@ def _left(jobset: Object, pods: Sequence[Object], owners: Known) -> Outcome:
     """Read what worker 0 left in its termination message."""
     pod = worker(jobset, pods, owners)
     if pod is None:
-        return Outcome(note="worker 0's pod is not there any more")
+        if (jobset.get("spec") or {}).get("managedBy") == words.MULTIKUEUE:
+            return Outcome(note="it ran on another cluster, and nothing has brought its result here")
+        return Outcome(note=f"pod {jobset['metadata']['name']}-{_first(jobset)}-0-0-* is not there any more")
     name, ended = pod["metadata"]["name"], terminated(pod)
     if ended is None:
         return Outcome(note=f"the container of pod {name} has not ended")

@@ -7,10 +7,18 @@ from typing import Any
 
 import pytest
 
+from jupyter_konduktor.backends.kubernetes import words
+from jupyter_konduktor.backends.kubernetes.judging.judge import noted
 from jupyter_konduktor.backends.kubernetes.results import envelope, is_own, outcome, worker
-from jupyter_konduktor.errors import JobFailedError, MalformedResultError, NoResultReportedError, ResultTooLargeError
+from jupyter_konduktor.errors import (
+    JobFailedError,
+    JobLostError,
+    MalformedResultError,
+    NoResultReportedError,
+    ResultTooLargeError,
+)
 from jupyter_konduktor.result import Decoder
-from jupyter_konduktor.state import JobRecord, JobState
+from jupyter_konduktor.state import JobRecord, JobState, Transition
 
 VALUE = b'{"exit":0,"value":42}'
 
@@ -187,5 +195,15 @@ def test_exit_3_with_a_result_and_a_result_that_was_too_large_are_told_apart() -
 
 
 def test_nothing_there_says_why() -> None:
-    assert "not there" in outcome(jobset(), []).note
+    assert outcome(jobset(), []).note == "pod js-workers-0-0-* is not there any more"
+    assert "another cluster" in outcome(jobset(managedBy=words.MULTIKUEUE), []).note
     assert "has not ended" in outcome(jobset(), [pod(running=True)]).note
+
+
+def test_a_result_that_is_gone_is_told_with_its_pod() -> None:
+    history = (Transition(5.0, JobState.SUCCEEDED, "Completed"),)
+    record = JobRecord("js", "u", "kubernetes", JobState.SUCCEEDED, reason="Completed", history=history)
+    record = noted(record, outcome(jobset(), []).note)
+    assert (record.state, record.history[-1].message) == (JobState.SUCCEEDED, record.message)
+    with pytest.raises(JobLostError, match=r"its result is gone: pod js-workers-0-0-\* is not there any more"):
+        DECODER.outcome(record, None)

@@ -29,7 +29,7 @@ from jupyter_konduktor.backends.kubernetes.judging.scene import Scene, Sight
 from jupyter_konduktor.state import JobRecord, JobState
 from jupyter_konduktor.task import Task
 
-__all__ = ["Sight", "deleted", "judge"]
+__all__ = ["Sight", "deleted", "judge", "noted"]
 
 
 def judge(sight: Sight, held: JobRecord | None, *, submitted: bool = False) -> JobRecord | None:
@@ -66,6 +66,13 @@ def deleted(record: JobRecord, *, cancelled: bool = False) -> JobRecord:
     life = Life(record, record.created)
     reason, message = ("CancelledByUser", "cancelled by you") if cancelled else ("Deleted", _DELETED)
     life.enter(JobState.CANCELLED, None, reason, message)
+    return _with(record, life, version=record.version + 1)
+
+
+def noted(record: JobRecord, text: str) -> JobRecord:
+    """Give the record of a job that has ended with something more to say of its end."""
+    life = Life(record, record.created)
+    life.say(record.reason, f"{record.message}; {text}" if record.message else text)
     return _with(record, life, version=record.version + 1)
 
 
