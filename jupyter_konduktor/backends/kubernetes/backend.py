@@ -119,14 +119,16 @@ class KubernetesBackend:
             return known
         kept = self.site.shelf.find(name)
         held = kept.load() if kept is not None else None
-        if held is not None and held.state.final and held.exit_code is not None:
+        ended = held is not None and held.state.final
+        # Of one that has failed the cluster may still tell how.
+        if held is not None and ended and (held.exit_code is not None or held.state is JobState.CANCELLED):
             return held
         try:
-            jobset = self.site.jobset(name)
+            return self._judged([self.site.jobset(name)])[0]
         except JobNotFoundError:
             if held is None or kept is None:
                 raise
-            if not held.state.final:
+            if not ended:
                 if not kept.cancelled:
                     raise
                 held = deleted(held, cancelled=True)
@@ -136,7 +138,10 @@ class KubernetesBackend:
             if held is None:
                 raise
             return held  # the watch, as far as there is one, keeps it up to date
-        return self._judged([jobset])[0]
+        except BackendError:
+            if held is None or not ended:
+                raise
+            return held  # it stays as it is, whatever more there is to be known
 
     def list(self, *, all_users: bool = False) -> builtins.list[JobRecord]:
         """All jobs that are kept, oldest first."""
