@@ -10,12 +10,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from jupyter_konduktor.backends.kubernetes import results
+from jupyter_konduktor.backends.kubernetes.errands import Errands
 from jupyter_konduktor.backends.kubernetes.held import PODS, Held
 from jupyter_konduktor.backends.kubernetes.judging.judge import deleted, judge, noted
 from jupyter_konduktor.backends.kubernetes.logs.carriage import Carriage
@@ -27,7 +27,7 @@ from jupyter_konduktor.backends.kubernetes.site import Site
 from jupyter_konduktor.backends.kubernetes.upkeep import Upkeep
 from jupyter_konduktor.backends.kubernetes.watch import KubernetesWatch
 from jupyter_konduktor.backends.protocol import Event, JobGone
-from jupyter_konduktor.errors import BackendError, KonduktorError, StoreError, UnreachableError
+from jupyter_konduktor.errors import BackendError, StoreError, UnreachableError
 from jupyter_konduktor.state import JobRecord, JobState
 
 LOG_PATIENCE = 5.0
@@ -37,6 +37,9 @@ CLOCK_JUMP = 20.0
 """Seconds by which this thread may oversleep; more means that the machine slept, and connections may be dead."""
 
 TICK = 5.0
+
+CLOSING = 5.0
+"""Seconds that closing may take; what is not at its end then is left to end with the process."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,28 +72,28 @@ class Engine:
         self.site = site
         self._grace = grace
         self._inbox: queue.SimpleQueue[Call] = queue.SimpleQueue()
-        self._errands = ThreadPoolExecutor(4, "konduktor-kubernetes-errand")
+        self._errands = Errands()
         self._watches: list[KubernetesWatch] = []
         self._outlook = Outlook()
         self._ticked = _uptime()
         self._closing = False
         self._positions = Positions()
         self._roster = Roster(
-            site, self._positions, post=self._post, errand=self._errand, tell=self._tell, reach=self._on_reach
+            site, self._positions, post=self._post, errand=self._errands.add, tell=self._tell, reach=self._on_reach
         )
         self._upkeep = Upkeep(
             site,
             self._roster,
             self._positions,
             post=self._post,
-            errand=self._errand,
+            errand=self._errands.add,
             stuck_after=stuck_after,
             give_up=give_up,
             renew=renew,
         )
         self._thread = threading.Thread(target=self._run, name="konduktor-kubernetes-engine", daemon=True)
         self._thread.start()
-        self._errand(self._roster.begin)
+        self._errands.add(self._roster.begin)
 
     # --- what others call, from any thread
 
@@ -156,37 +159,27 @@ class Engine:
         self._post(partial(self._roster.dirty.add, uid))
 
     def close(self) -> None:
-        """End every watch; jobs go on."""
+        """End every watch within a few seconds, whatever the cluster does; jobs go on."""
         self._closing = True
         for watch in list(self._watches):
             watch.close()
         for reflector in self._roster.reflectors:
             reflector.close()
+        self._errands.close()
         self._post(lambda: None)
+        end = time.monotonic() + CLOSING
         if self._thread is not threading.current_thread():
-            self._thread.join()
-        for held in self._roster.held.values():
-            held.carriage.close()
-        self._errands.shutdown(wait=False, cancel_futures=True)
+            self._thread.join(CLOSING)
+        carriages = [held.carriage for held in list(self._roster.held.values())]
+        for carriage in carriages:
+            carriage.stop()
+        for carriage in carriages:
+            carriage.close(end - time.monotonic())
 
     # --- the thread
 
     def _post(self, call: Call) -> None:
         self._inbox.put(call)
-
-    def _errand(self, call: Call) -> None:
-        """Do something that waits for the network, off the engine's thread."""
-
-        def run() -> None:
-            try:
-                call()
-            except KonduktorError as error:
-                _log.info("konduktor: %s", error)
-            except Exception:  # noqa: BLE001
-                _log.exception("konduktor: an errand failed")
-
-        if not self._closing:
-            self._errands.submit(run)
 
     def _run(self) -> None:
         while not self._closing:
@@ -268,7 +261,7 @@ class Engine:
                 # The table has said that it ended; how it ended stands in the object itself.
                 if not held.asked:
                     held.asked = True
-                    self._errand(partial(self._fetch, held.uid, held.name))
+                    self._errands.add(partial(self._fetch, held.uid, held.name))
                 return
             if record.state.final and record.state is not JobState.CANCELLED and owners.unknown(held.pods.values()):
                 self._roster.read_owners(held)  # a pod that says how it ended has to be the job's own

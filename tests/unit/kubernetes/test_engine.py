@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,3 +63,32 @@ def test_a_machine_that_slept_makes_all_connections_anew(engine: Engine, monkeyp
     engine.touch("nothing")
     time.sleep(0.2)
     assert len(made) == 2, "it slept once"
+
+
+DEAD = """
+import pathlib, sys, time
+from jupyter_konduktor.backends.kubernetes.engine import Engine
+from jupyter_konduktor.backends.kubernetes.shelf.shelf import Shelf
+from jupyter_konduktor.backends.kubernetes.site import Site
+from tests.unit.kubernetes.test_engine import Silence
+
+class Dead(Silence):
+    def served(self, group):
+        print("asked", flush=True)
+        time.sleep(60)
+
+site = Site(Dead(), Shelf.open("cluster", "team", base=pathlib.Path(sys.argv[1])))
+engine = Engine(site, stuck_after=300.0, give_up=None, renew=lambda kept: None, grace=1.0)
+time.sleep(0.5)
+began = time.monotonic()
+engine.close()
+print(time.monotonic() - began)
+"""
+
+
+def test_a_process_ends_though_the_cluster_does_not_answer(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", DEAD, tmp_path], capture_output=True, text=True, timeout=30)
+    assert ended.stderr == ""
+    asked, took = ended.stdout.split()
+    assert asked == "asked"
+    assert float(took) < engines.CLOSING + 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from jupyter_konduktor.backends.kubernetes import words
-from jupyter_konduktor.backends.kubernetes.logs.follower import LogFollower
+from jupyter_konduktor.backends.kubernetes.logs.follower import CLOSING, LogFollower
 from jupyter_konduktor.backends.kubernetes.site import Site
 from jupyter_konduktor.backends.protocol import LogGrew
 from jupyter_konduktor.runner.stream import Control
@@ -191,12 +191,19 @@ class Carriage:
         for follower in list(self._followers.values()):
             follower.reconnect()
 
-    def close(self) -> None:
-        """Follow nothing any longer."""
+    def stop(self) -> None:
+        """Follow nothing any longer; returns at once."""
         _places.forget(self)
         for uid, follower in list(self._followers.items()):
-            follower.close()
+            follower.stop()
             self._leave(uid)
+
+    def close(self, patience: float = CLOSING) -> None:
+        """Follow nothing any longer, and wait until that is so, but no longer than some seconds."""
+        self.stop()
+        end = time.monotonic() + patience
+        for follower in list(self._followers.values()):
+            follower.close(end - time.monotonic())
 
     def _start(self, pod: Mapping[str, Any], *, placed: bool = False) -> None:
         uid = pod["metadata"]["uid"]

@@ -50,6 +50,9 @@ LATE = 2.0
 STARTS_WITHIN = 5.0
 """Seconds after its start in which a container of ours has written its first line."""
 
+CLOSING = 5.0
+"""Seconds that closing waits for a thread that may be making a connection."""
+
 _START = 4096  # bytes in which the runner's first line is looked for
 _log = logging.getLogger(__name__)
 
@@ -127,12 +130,16 @@ class LogFollower:
             stream.close()
         self._wake.set()
 
-    def close(self) -> None:
-        """Follow no longer; another process may go on."""
+    def stop(self) -> None:
+        """Follow no longer; returns at once."""
         self._closing.set()
         self.reconnect()
+
+    def close(self, patience: float = CLOSING) -> None:
+        """Follow no longer; another process may go on as soon as this returns, or after some seconds at most."""
+        self.stop()
         if threading.current_thread() is not self._thread:
-            self._thread.join(5.0)
+            self._thread.join(max(0.0, patience))
 
     # --- in its thread
 
