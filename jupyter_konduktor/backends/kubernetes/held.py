@@ -47,8 +47,8 @@ class Held:
         Since when it starts, and since when it does so in vain.
     gave_up : bool
         It was cancelled because it does not start.
-    events_at : float
-        When its events were read last.
+    events_read : bool
+        Its events were read, or are being read.
     renew_at : float
         When the URLs of its store are looked at next.
     read_at : float
@@ -80,7 +80,7 @@ class Held:
     starting_since: float | None = None
     stuck_since: float | None = None
     gave_up: bool = False
-    events_at: float = 0.0
+    events_read: bool = False
     renew_at: float = 0.0
     read_at: float = 0.0
     looked_again: set[str] = field(default_factory=set)

@@ -23,7 +23,7 @@ NO_WORKLOAD = 30.0
 """Seconds without a Workload after which that is worth a word: Kueue may not manage JobSets here."""
 
 EVENTS_AFTER, EVENTS_EVERY = 2.0, 10.0
-"""Seconds in which a pod should start, and between two looks at the events that say why it does not."""
+"""Seconds in which a pod should start, and between two looks at the events that say why pods do not."""
 
 RENEW_EVERY = 600.0
 """Seconds between two looks at how old the URLs of a job's store are."""
@@ -71,6 +71,7 @@ class Upkeep:
         self._errand = errand
         self._stuck_after = stuck_after
         self._give_up = give_up
+        self._events_at = 0.0
 
     def check(self, held: Held, now: float) -> None:
         """See to what should have come by now of one job."""
@@ -98,12 +99,24 @@ class Upkeep:
         waited = now - held.starting_since
         if waited > LOOK_AGAIN and not held.pods:
             self._roster.look_again(held, PODS)
-        if waited > EVENTS_AFTER and now - held.events_at > EVENTS_EVERY:
-            held.events_at = now
-            self._roster.dirty.add(held.uid)  # that nothing has happened is news too
-            self._errand(partial(self._read_events, held.uid, held.name))
         if held.stuck_since is not None and now - held.stuck_since >= self._stuck_after:
             self._roster.dirty.add(held.uid)
+
+    def check_events(self, now: float) -> None:
+        """Read what the cluster warns of, once for all jobs that take long to start."""
+        slow = [
+            held
+            for held in self._roster.held.values()
+            if held.starting_since is not None and now - held.starting_since > EVENTS_AFTER and not held.gone
+        ]
+        every = EVENTS_EVERY if all(held.events_read for held in slow) else EVENTS_AFTER
+        if not slow or now - self._events_at < every:
+            return
+        self._events_at = now
+        for held in slow:
+            held.events_read = True
+            self._roster.dirty.add(held.uid)  # that nothing has happened is news too
+        self._errand(self._read_events)
 
     def stuck(self, held: Held, record: JobRecord, now: float) -> JobRecord:
         """Note on the record whether nobody should wait for the job any longer."""
@@ -130,22 +143,26 @@ class Upkeep:
         for name in self._positions.due(waiting, now):
             self._errand(partial(self._read_positions, name))
 
-    def _read_events(self, uid: str, name: str) -> None:
-        """Read what the cluster warns of about a job's Jobs and pods."""
+    def _read_events(self) -> None:
+        """Read what the cluster warns of about the Jobs and pods of JobSets."""
         if not self._site.rights.allows("list", "", "events"):
             return
-        query = {"fieldSelector": "type=Warning"}
-        prefix = f"{name}-{words.REPLICATED_JOB_NAME}"
-        pages = self._site.client.pages(words.core(self._site.namespace, "events"), query)
-        warnings = [event for page in pages for event in page["items"]]
-        found = [one for one in warnings if str(one.get("involvedObject", {}).get("name", "")).startswith(prefix)]
-        self._post(partial(self._on_events, uid, found))
+        pages = self._site.client.pages(words.core(self._site.namespace, "events"), {"fieldSelector": "type=Warning"})
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for page in pages:
+            for event in page["items"]:
+                name = str(event.get("involvedObject", {}).get("name", ""))
+                job, workers, _ = name.rpartition(f"-{words.REPLICATED_JOB_NAME}-")
+                if workers:
+                    found.setdefault(job, []).append(event)
+        self._post(partial(self._on_events, found))
 
-    def _on_events(self, uid: str, events: list[Mapping[str, Any]]) -> None:
-        held = self._roster.held.get(uid)
-        if held is not None:
-            held.events = events
-            self._roster.dirty.add(uid)
+    def _on_events(self, found: Mapping[str, list[Mapping[str, Any]]]) -> None:
+        for held in self._roster.held.values():
+            events = found.get(held.name, [])
+            if held.events_read and events != held.events:
+                held.events = events
+                self._roster.dirty.add(held.uid)
 
     def _read_positions(self, name: str) -> None:
         closed = queues.closed(self._site, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,3 +94,39 @@ def test_nothing_is_stuck_because_its_pods_cannot_be_seen() -> None:
     held = care.job("train", reason="Admitted")
     care.stuck(held, 1.0)
     assert not care.stuck(held, STUCK_AFTER + 1)
+
+
+def test_one_look_at_the_events_does_for_all_jobs() -> None:
+    asked: list[Any] = []
+    warnings = [event("train-workers-0-0-abcde"), event("train-workers-0-1-fghij"), event("a-workers-b-workers-0")]
+
+    def pages(path: str, query: Any) -> list[Any]:
+        asked.append((path, query))
+        return [{"items": warnings[:1]}, {"items": [*warnings[1:], event("else")]}]
+
+    allowed = SimpleNamespace(allows=lambda verb, group, resource: True)
+    care = Care(SimpleNamespace(client=SimpleNamespace(pages=pages), rights=allowed, namespace="team"))
+    jobs = [care.job(name) for name in ("train", "a-workers-b", *(f"job-{number}" for number in range(300)))]
+
+    def tick(now: float) -> int:
+        before = len(asked)
+        for held in jobs:
+            care.upkeep.check(held, now)
+        care.roster.dirty.clear()
+        care.upkeep.check_events(now)
+        care.run_errands()
+        return len(asked) - before
+
+    assert [tick(now) for now in (100.0, 101.0, 103.0, 104.0, 108.0, 114.0)] == [0, 0, 1, 0, 0, 1]
+    assert [held.events for held in jobs[:3]] == [warnings[:2], warnings[2:], []]
+    assert care.roster.dirty == {held.uid for held in jobs}, "time itself may be worth a word"
+    jobs.append(care.job("late"))
+    assert [tick(now) for now in (115.0, 118.0)] == [0, 1], "one that is new does not wait for its turn"
+    jobs[-1].gone = True
+    for held in jobs[:-1]:
+        held.record = replace(held.record, state=JobState.RUNNING) if held.record else None
+    assert [tick(now) for now in (130.0, 150.0)] == [0, 0]
+
+
+def event(name: str) -> dict[str, Any]:
+    return {"type": "Warning", "reason": "FailedCreate", "involvedObject": {"name": name}}
