@@ -16,11 +16,11 @@ from typing import Any
 from jupyter_konduktor.backends.kubernetes import words
 from jupyter_konduktor.backends.kubernetes.api.reflector import Reflector
 from jupyter_konduktor.backends.kubernetes.held import PODS, WORKLOADS, Held
-from jupyter_konduktor.backends.kubernetes.judging.about import created
+from jupyter_konduktor.backends.kubernetes.judging.about import created, is_ours
 from jupyter_konduktor.backends.kubernetes.judging.judge import Sight, judge
 from jupyter_konduktor.backends.kubernetes.logs.carriage import Carriage
 from jupyter_konduktor.backends.kubernetes.positions import Positions
-from jupyter_konduktor.backends.kubernetes.site import Site, among
+from jupyter_konduktor.backends.kubernetes.site import CHUNK, Site, among
 from jupyter_konduktor.backends.protocol import Event
 from jupyter_konduktor.errors import AccessDeniedError, BackendError
 from jupyter_konduktor.state import JobRecord
@@ -219,13 +219,24 @@ class Roster:
         """Have the watches select what belongs to the jobs that are followed now."""
         self.due, self._retargeted = None, time.monotonic()
         self._selected = set(self.held)
-        uids = sorted(self._selected)
+        many = len(self._selected) > CHUNK
         for kind, reflector in self._of.items():
-            label = words.JOB_UID if kind == WORKLOADS else words.JOBSET_UID
-            selector = among(label, uids) if uids else None
-            reflector.target(selector, relist=self._relist[kind], since=self._since)
+            # A watch of more than these jobs has seen what is new of them, from wherever it goes on.
+            since = "" if many else self._since
+            reflector.target(self._selector(kind, many=many), relist=self._relist[kind], since=since)
             self._relist[kind] = False
         self._since = ""
+
+    def _selector(self, kind: str, *, many: bool) -> str | None:
+        """Write what selects what belongs to the jobs; of many of them it selects more, for a URL has an end."""
+        label = words.JOB_UID if kind == WORKLOADS else words.JOBSET_UID
+        if not self._selected:
+            return None
+        if not many:
+            return among(label, sorted(self._selected))
+        if kind == PODS and all(is_ours(held.jobset) for held in self.held.values()):
+            return f"{label},{among(words.USER_ID, sorted(self._users))}"  # as no other client labels its pods
+        return label
 
     def _target_soon(self) -> None:
         if self.due is None:

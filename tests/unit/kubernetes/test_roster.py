@@ -10,11 +10,12 @@ import pytest
 
 from jupyter_konduktor.backends.kubernetes import roster as rosters
 from jupyter_konduktor.backends.kubernetes import words
+from jupyter_konduktor.backends.kubernetes.api.reflector import Reflector
 from jupyter_konduktor.backends.kubernetes.held import Held
 from jupyter_konduktor.backends.kubernetes.positions import Positions
 from jupyter_konduktor.backends.kubernetes.roster import Roster
 from jupyter_konduktor.backends.kubernetes.shelf.shelf import Shelf
-from jupyter_konduktor.backends.kubernetes.site import Site
+from jupyter_konduktor.backends.kubernetes.site import CHUNK, Site
 from jupyter_konduktor.errors import ApiError, UnreachableError
 from tests.unit.kubernetes.cluster import Cluster, denied
 from tests.unit.kubernetes.test_engine import until
@@ -83,6 +84,33 @@ def test_whoever_may_only_list_jobs_finds_out_all_the_same(following: Following)
     listed[words.jobsets("team")] = {"items": []}
     following.roster.verify(held)
     assert held.gone
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_what_the_watches_select_fits_into_a_url(
+    following: Following, monkeypatch: pytest.MonkeyPatch, *, ours: bool
+) -> None:
+    targets: dict[str, str | None] = {}
+
+    def target(reflector: Reflector, selector: str | None, *, relist: bool, since: str = "") -> None:
+        targets[reflector._kind] = selector
+
+    monkeypatch.setattr(Reflector, "target", target)
+    following.roster.begin()
+    following.roster.retarget()
+    assert (targets["pods"], targets["workloads"]) == (None, None)
+    for number in range(CHUNK):
+        following.follow(f"job-{number:04}", annotations={words.TASK: "{}"})
+    following.roster.retarget()
+    for kind, label in (("pods", words.JOBSET_UID), ("workloads", words.JOB_UID)):
+        selector = targets[kind] or ""
+        assert selector.startswith(f"{label} in (uid-job-0000,uid-job-0001,")
+        assert len(selector) < 8000
+    following.follow("one-more", annotations={words.TASK: "{}"} if ours else {})
+    following.roster.retarget()
+    mine = f",{words.USER_ID} in ({following.site.user})" if ours else ""
+    assert targets["pods"] == words.JOBSET_UID + mine
+    assert targets["workloads"] == words.JOB_UID
 
 
 # --- whose its pods are
