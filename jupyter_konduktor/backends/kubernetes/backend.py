@@ -258,13 +258,16 @@ class KubernetesBackend:
         if not over:
             return  # the watch has yet to find it
         try:
-            (sight,) = self.site.look([self.site.jobset(record.name)])
+            jobset = self.site.jobset(record.name)
         except JobNotFoundError:
             return
+        (sight,) = self.site.look([jobset])
+        self.site.owners.settle(sight.pods)
+        pods = self.site.owners.own(jobset, sight.pods)
         carriage = Carriage(self.site, record.uid, record.name, lambda event: None, lambda: None)
         carriage.want(node)
-        carriage.number(record, sight.pods)
-        carriage.follow(record, sight.pods)
+        carriage.number(record, pods)
+        carriage.follow(record, pods)
         carriage.wait(node, attempt, LOG_PATIENCE)
         carriage.close()
 

@@ -257,7 +257,8 @@ class Engine:
             if record is None:
                 self._tell_gone(held)
                 return
-            held.carriage.number(record, held.pods.values())
+            own = owners.own(held.jobset, held.pods.values())
+            held.carriage.number(record, own)
             if record.state.final and record.state is not JobState.CANCELLED and held.terminal and not held.whole:
                 # The table has said that it ended; how it ended stands in the object itself.
                 if not held.asked:
@@ -268,7 +269,7 @@ class Engine:
                 self._roster.read_owners(held)  # a pod that says how it ended has to be the job's own
                 return
             record = self._upkeep.stuck(held, record, now)
-            held.carriage.follow(record, held.pods.values())
+            held.carriage.follow(record, own)
             if record.state.final:
                 record = self._keep_result(held, record)
             held.record = record  # others may see it from now on: its log and its result are there to be asked for

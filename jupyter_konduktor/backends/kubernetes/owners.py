@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from jupyter_konduktor.backends.kubernetes import words
-from jupyter_konduktor.backends.kubernetes.results import controller
+from jupyter_konduktor.backends.kubernetes.results import controller, is_own
 from jupyter_konduktor.errors import AccessDeniedError, ApiError
 
 if TYPE_CHECKING:
@@ -39,6 +39,15 @@ class Owners:
         found = (controller(pod) for pod in pods)
         jobs = {str(job.get("uid")): str(job.get("name")) for job in found if job is not None}
         return {uid: name for uid, name in jobs.items() if uid not in self.known}
+
+    def own(self, jobset: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Give the pods that are a JobSet's own, and for all that can be known are no one else's."""
+        return [pod for pod in pods if is_own(jobset, pod, self.known) and not self.unknown([pod])]
+
+    def settle(self, pods: Iterable[Mapping[str, Any]]) -> None:
+        """Read what is not known yet; raises as `read`."""
+        for uid, name in self.unknown(pods).items():
+            self.read(uid, name)
 
     def read(self, uid: str, name: str) -> None:
         """Read a Job; raises `BackendError` if nothing can be found out at the moment."""

@@ -93,9 +93,8 @@ class Site:
         pods: dict[str, list[Mapping[str, Any]]] = {}
         for found in self._select(words.core(self.namespace, "pods"), words.JOBSET_UID, uids):
             pods.setdefault(found["metadata"]["labels"][words.JOBSET_UID], []).append(found)
-            if terminated(found) is not None:  # it may be what the job's end is read from
-                for uid, name in self.owners.unknown([found]).items():
-                    self.owners.read(uid, name)
+            if terminated(found) is not None:
+                self.owners.settle([found])  # it may be what the job's end is read from
         return [
             Sight(jobset=item, workload=workloads.get(uid), pods=pods.get(uid, ()), owners=self.owners.known)
             for item, uid in zip(objects, uids, strict=True)
