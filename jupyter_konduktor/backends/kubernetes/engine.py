@@ -17,7 +17,7 @@ from typing import Any
 from jupyter_konduktor.backends.kubernetes import results
 from jupyter_konduktor.backends.kubernetes.errands import Errands
 from jupyter_konduktor.backends.kubernetes.held import PODS, Held
-from jupyter_konduktor.backends.kubernetes.judging.judge import deleted, judge, noted
+from jupyter_konduktor.backends.kubernetes.judging.judge import Sight, deleted, judge, noted
 from jupyter_konduktor.backends.kubernetes.logs.carriage import Carriage
 from jupyter_konduktor.backends.kubernetes.outlook import Outlook
 from jupyter_konduktor.backends.kubernetes.positions import Positions
@@ -32,6 +32,9 @@ from jupyter_konduktor.state import JobRecord, JobState
 
 LOG_PATIENCE = 5.0
 """Seconds that the end of a job waits for the end of its log."""
+
+AFTERWARDS = 10.0
+"""Seconds for which a job is followed whose JobSet does not say yet that it has ended: some two, as a rule."""
 
 CLOCK_JUMP = 20.0
 """Seconds by which this thread may oversleep; more means that the machine slept, and connections may be dead."""
@@ -140,7 +143,8 @@ class Engine:
             if record is None:
                 return None
             found.append(record)
-        return found + list(self._roster.finished.values())
+        followed = self._roster.held
+        return found + [record for uid, record in list(self._roster.finished.items()) if uid not in followed]
 
     def _catch_up(self) -> None:
         """Wait until what was posted before, such as a job that was just submitted, has been taken in."""
@@ -250,9 +254,12 @@ class Engine:
     def _judge(self, held: Held, now: float) -> None:
         if held.missing and not held.gone:
             return
+        owners = self.site.owners
+        sight = held.sight(now, self.site.client.skew, owners.known, sees_pods=self._roster.sees(PODS))
+        if held.ended:
+            self._leave(held, sight, now)
+            return
         if held.final_by is None:
-            owners, sees_pods = self.site.owners, self._roster.sees(PODS)
-            sight = held.sight(now, self.site.client.skew, owners.known, sees_pods=sees_pods)
             record = judge(sight, held.record, submitted=held.shelf.submitted)
             if record is None:
                 self._tell_gone(held)
@@ -286,8 +293,21 @@ class Engine:
             return
         runs = held.gone and any(_alive(pod) for pod in held.pods.values())
         if (held.carriage.ended and not runs) or now >= held.final_by:
-            self._roster.drop(held)
+            if held.terminal or held.gone:
+                self._roster.drop(held)
+            else:
+                held.ended, held.final_by = True, now + AFTERWARDS
             self._tell_record(held, held.record)
+
+    def _leave(self, held: Held, sight: Sight, now: float) -> None:
+        """Follow a job that has ended until its JobSet says so too: it may be made to run again just before."""
+        record = judge(sight, held.record) or held.record
+        again = record is not None and record != held.record
+        if again and record is not None:
+            held.record = record
+            self._tell_record(held, record)
+        if again or held.terminal or held.gone or (held.final_by is not None and now >= held.final_by):
+            self._roster.drop(held)
 
     def _fetch(self, uid: str, name: str) -> None:
         """Read a JobSet that has ended as a whole, with its pods: their watch may be late."""
@@ -336,7 +356,7 @@ class Engine:
     def _add_watch(self, watch: KubernetesWatch) -> None:
         self._watches.append(watch)
         for held in self._roster.held.values():
-            if held.told is not None:
+            if held.told is not None and not held.ended:
                 watch.tell(held.told)
         if self._outlook.told.since is not None:
             watch.tell(self._outlook.told)

@@ -42,7 +42,9 @@ class Held:
     gone : bool
         It was deleted.
     final_by : float or None
-        Once it is final: when it is told though its log has not come to its end.
+        Once it is final: when it is told though its log has not come to its end, and then when it is left.
+    ended : bool
+        Its end was told, and its JobSet is yet to say the same.
     starting_since, stuck_since : float or None
         Since when it starts, and since when it does so in vain.
     gave_up : bool
@@ -77,6 +79,7 @@ class Held:
     whole: bool = False
     gone: bool = False
     final_by: float | None = None
+    ended: bool = False
     starting_since: float | None = None
     stuck_since: float | None = None
     gave_up: bool = False

@@ -143,6 +143,33 @@ def test_exit_0_is_no_success_yet_if_it_may_run_again(change: str) -> None:
     assert not judged(sight).state.final
 
 
+def test_preemption_between_the_end_and_the_word_of_it_is_told_and_changes_nothing() -> None:
+    sight = sight_of("success")
+    jobset: Any = part(dict(sight.jobset or {}))
+    del jobset["status"]["terminalState"]
+    workload: Any = sight.workload
+    admitted = {"type": "Admitted", "status": "True", "lastTransitionTime": "2026-11-21T13:12:18Z"}
+    workload["status"]["conditions"] = [admitted]
+    sight = replace(sight, jobset=jobset)
+    first = judged(sight)
+    assert (first.state, first.message) == (JobState.SUCCEEDED, "")
+    evicted = {"type": "Evicted", "status": "True", "reason": "Preempted", "lastTransitionTime": "2026-11-21T13:12:39Z"}
+    workload["status"]["conditions"].append(evicted)
+    assert judged(sight, first) == first, "what was seen before is not news"
+    workload["metadata"]["resourceVersion"] = str(first.version + 1)
+    jobset["spec"]["suspend"] = True
+    record = judged(replace(sight, pods=()), first)
+    assert record.message == (
+        "preempted by another job just as it ended: the cluster runs it once more, and what it gave first stands"
+    )
+    assert (record.state, record.exit_code, record.history[-1].message) == (JobState.SUCCEEDED, 0, record.message)
+    assert record.version > first.version
+    assert judged(replace(sight, pods=()), record) == record
+    assert judged(sight_of("success"), first) == first
+    evicted["lastTransitionTime"] = "2026-11-21T13:12:10Z"
+    assert judged(sight, first) == first, "that was before it was let in"
+
+
 # --- on the way
 
 

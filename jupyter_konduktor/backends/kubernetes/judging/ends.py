@@ -80,6 +80,11 @@ def told(
     return None
 
 
+def is_terminal(jobset: Object) -> bool:
+    """Whether a JobSet says that it has ended."""
+    return bool(status(jobset).get("terminalState")) or is_true(jobset, "Completed") or is_true(jobset, "Failed")
+
+
 def early(jobset: Object, pods: int | None, most: int | None, nodes: Sequence[Node], restarts: int) -> End | None:
     """Say how a job ended, where its one pod has ended in a way that the cluster cannot take back.
 

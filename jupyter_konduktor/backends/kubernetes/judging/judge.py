@@ -12,7 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 from jupyter_konduktor.backends.kubernetes.judging import about, eviction
-from jupyter_konduktor.backends.kubernetes.judging.ends import End, disruption, early, limits, of_attempt, told
+from jupyter_konduktor.backends.kubernetes.judging.ends import (
+    End,
+    disruption,
+    early,
+    is_terminal,
+    limits,
+    of_attempt,
+    told,
+)
 from jupyter_konduktor.backends.kubernetes.judging.history import Life
 from jupyter_konduktor.backends.kubernetes.judging.nodes import Node
 from jupyter_konduktor.backends.kubernetes.judging.objects import (
@@ -256,6 +264,8 @@ class _Judgement:
 
 def _completed(held: JobRecord, sight: Sight) -> JobRecord:
     """Give a job that has ended, with what was not known of its end before; its state stays."""
+    if again := _run_again(held, sight):
+        return noted(held, again)
     if held.exit_code is not None or held.state not in (JobState.SUCCEEDED, JobState.FAILED) or sight.jobset is None:
         return held
     life = Life(held, held.created)
@@ -269,6 +279,21 @@ def _completed(held: JobRecord, sight: Sight) -> JobRecord:
         exit_code=end.exit_code,
         failed_node=end.failed_node,
     )
+
+
+def _run_again(held: JobRecord, sight: Sight) -> str:
+    """Say so if a job lost its place just as it ended, before its JobSet could say that: its code runs once more."""
+    if held.state is JobState.CANCELLED or sight.jobset is None or sight.gone or _ONCE_MORE in held.message:
+        return ""
+    scene = Scene(sight, sight.jobset, Life(held, held.created))
+    found = eviction.present(sight.workload)
+    news = version(sight.workload) > held.version
+    if not news or found is None or found.stops or scene.is_old(found) or is_terminal(sight.jobset):
+        return ""
+    return f"{found.text} {_ONCE_MORE}"
+
+
+_ONCE_MORE = "just as it ended: the cluster runs it once more, and what it gave first stands"
 
 
 def _with(record: JobRecord, life: Life, **changes: Any) -> JobRecord:
