@@ -373,7 +373,7 @@ def _small_job(settings: Settings) -> Finding:
         return Finding(what, None, "not sent: no image is set", 'Set image, as in image = "python:3.12".')
     task = Task.create(
         name="doctor",
-        command=[sys.executable if local else "python3", "-c", "print('ok')"],
+        command=[sys.executable if local else "python3", "-c", "import sys; print(sys.version.split()[0])"],
         **({} if local else {key: getattr(settings, key) for key in ("image", "queue", "priority")}),
     )
     held, started = tracker(settings), time.monotonic()
@@ -390,12 +390,24 @@ def _small_job(settings: Settings) -> Finding:
             return Finding(what, None, late, _LATE.get(record.state, ""))
         took = summary.seconds(time.monotonic() - started)
         if record.state is JobState.SUCCEEDED:
-            return Finding(what, True, f"succeeded in {took} ({job})")
+            return Finding(what, True, f"succeeded in {took} ({job}){'' if local else _python_there(job)}")
         return Finding(what, False, f"{summary.status(record)} ({job})", f"Its output: %konduktor logs {job}")
     except KonduktorError as error:
         return Finding(what, False, error.message, error.advice)
     finally:
         _end(job)
+
+
+def _python_there(job: Job) -> str:
+    """Say which Python a job has shown of its image, and what follows if it is not the one here."""
+    try:
+        there, here = job.logs().strip(), sys.version.split()[0]
+    except KonduktorError:
+        return ""  # that logs cannot be read is a finding of its own
+    if not there:
+        return ""
+    alike = there.split(".")[:2] == here.split(".")[:2]
+    return f"; its image has Python {there}" + ("" if alike else f", and functions of Python {here} do not run there")
 
 
 _LATE = {

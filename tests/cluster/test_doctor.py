@@ -92,7 +92,7 @@ def test_the_command_ends_with_a_real_job(cluster: Cluster, namespace: Namespace
     done = cli("doctor", "--backend", "kubernetes", **environ)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"✓ backend +kubernetes \(--backend\)", done.stdout)
-    assert re.search(r"✓ a small job +succeeded in [\d.]+ s \(doctor-\w{5}\)", done.stdout)
+    assert re.search(r"✓ a small job +succeeded in [\d.]+ s \(doctor-\w{5}\); its image has Python 3\.11", done.stdout)
 
 
 def test_a_cluster_that_is_not_there_is_one_finding(namespace: Namespace, tmp_path: Path) -> None:

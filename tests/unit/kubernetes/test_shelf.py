@@ -237,7 +237,13 @@ def test_images_are_remembered_and_damage_does_no_harm(shelf: Shelf) -> None:
     images.put("a", "sha256:1", "3.11.2")
     images.put("b", "sha256:2", "3.12.0")
     assert Shelf(shelf.root).images().get("a") == ("sha256:1", "3.11.2")
-    (shelf.root.parent / "images.json").write_text('{"a": 1')
+    images.put("c", "sha256:1", "3.11.2")
+    images.put("a", "sha256:2", "3.12.0")  # it was pushed anew
+    assert images.get("a") == ("sha256:2", "3.12.0")
+    assert images.get("sha256:1") == images.get("c") == ("sha256:1", "3.11.2"), "of a digest it is known for good"
+    for damaged in ('{"a": 1', '{"a": ["sha256:1", "3.11"]}', '{"digests": {"a": "x"}, "pythons": 3}', "[]"):
+        (shelf.root.parent / "images.json").write_text(damaged)
+        assert images.get("a") is None
     assert images.get("a") is None
     images.put("a", "sha256:3", "3.13.0")
     assert images.get("a") == ("sha256:3", "3.13.0")

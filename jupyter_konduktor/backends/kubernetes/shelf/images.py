@@ -1,4 +1,4 @@
-"""What is remembered of images: which digest a reference meant when it ran last, and which Python is in there."""
+"""What is remembered of images: which digest a reference meant when it ran last, and which Python a digest has."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class Images:
 
     def get(self, reference: str) -> tuple[str, str] | None:
         """Give the digest and the version of Python of an image; None if no job has run in it yet."""
-        return self._read().get(reference)
+        digests = self._read("digests")
+        pythons = self._read("pythons")
+        digest = digests.get(reference, reference)  # one that names its digest may have run under another name
+        return (digest, pythons[digest]) if digest in pythons else None
 
     def put(self, reference: str, digest: str, python: str) -> None:
         """Remember what a job has shown of its image."""
@@ -36,19 +39,26 @@ class Images:
             fd = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                known = self._read()
-                known.pop(reference, None)
-                known[reference] = (digest, python)
-                newest = dict(list(known.items())[-_LIMIT:])
-                write_private(str(self._path), json.dumps(newest).encode())
+                known = {
+                    "digests": _newest(self._read("digests"), reference, digest),
+                    "pythons": _newest(self._read("pythons"), digest, python),
+                }
+                write_private(str(self._path), json.dumps(known).encode())
             finally:
                 os.close(fd)
         except OSError:
             return  # it will be seen again
 
-    def _read(self) -> dict[str, tuple[str, str]]:
+    def _read(self, part: str) -> dict[str, str]:
         try:
-            found = json.loads(self._path.read_bytes())
-            return {str(key): (str(digest), str(python)) for key, (digest, python) in found.items()}
-        except (AttributeError, OSError, TypeError, ValueError):
+            found = json.loads(self._path.read_bytes())[part]
+            return {str(key): str(value) for key, value in found.items()}
+        except (AttributeError, KeyError, OSError, TypeError, ValueError):
             return {}
+
+
+def _newest(known: dict[str, str], key: str, value: str) -> dict[str, str]:
+    """Put an entry at the end, and leave out what is oldest of too many."""
+    known.pop(key, None)
+    known[key] = value
+    return dict(list(known.items())[-_LIMIT:])
