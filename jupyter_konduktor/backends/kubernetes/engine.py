@@ -230,6 +230,7 @@ class Engine:
             if held.final_by is not None and now >= held.final_by:
                 self._roster.dirty.add(held.uid)
             self._upkeep.check(held, now)
+        self._upkeep.check_workloads(now)
         self._upkeep.check_events(now)
         self._upkeep.check_positions(now)
         self._tell_reach()

@@ -57,8 +57,8 @@ class Held:
         When the JobSet was read by itself last, where JobSets cannot be listed.
     looked_again : set of str
         Kinds that were listed anew because nothing was heard of them.
-    unmanaged : bool
-        It has had no Workload for so long that this was worth a word.
+    unmanaged : float or None
+        For how many seconds it had no Workload, when that was worth a word last.
     """
 
     uid: str
@@ -87,7 +87,7 @@ class Held:
     renew_at: float = 0.0
     read_at: float = 0.0
     looked_again: set[str] = field(default_factory=set)
-    unmanaged: bool = False
+    unmanaged: float | None = None
 
     def sight(self, now: float, skew: float, owners: Known, *, sees_pods: bool) -> Sight:
         """Give what is known of it at a moment, with the seconds that the cluster's clock is ahead."""
@@ -100,7 +100,7 @@ class Held:
             events=self.events,
             position=self.position,
             closed=self.closed,
-            missing_workload=now - self.since if self.workload is None else None,
+            missing_workload=self.unmanaged if self.workload is None else None,
             cancelled=self.shelf.cancelled,
             sees_pods=sees_pods,
             now=time.time() + skew,

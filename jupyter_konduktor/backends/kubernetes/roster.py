@@ -112,11 +112,6 @@ class Roster:
         """Everything that watches."""
         return [self._jobsets, *self._of.values()]
 
-    @property
-    def sees_workloads(self) -> bool:
-        """Whether there are Workloads to be seen."""
-        return WORKLOADS in self._of
-
     def sees(self, kind: str) -> bool:
         """Whether what is there of a kind is seen at the moment."""
         return kind in self._of and kind not in self._denied and kind not in self._lost

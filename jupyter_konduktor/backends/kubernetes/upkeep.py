@@ -22,6 +22,9 @@ LOOK_AGAIN = 2.0
 NO_WORKLOAD = 30.0
 """Seconds without a Workload after which that is worth a word: Kueue may not manage JobSets here."""
 
+BURST = 0.2
+"""Seconds more for each job that waits for its Workload: of a thousand Kueue made one in 0.15 s."""
+
 EVENTS_AFTER, EVENTS_EVERY = 2.0, 10.0
 """Seconds in which a pod should start, and between two looks at the events that say why pods do not."""
 
@@ -85,13 +88,6 @@ class Upkeep:
             self._roster.verify(held)
         if record is None or held.gone:
             return
-        if held.workload is None and self._roster.sees_workloads:
-            age = now - held.since
-            if age > LOOK_AGAIN:
-                self._roster.look_again(held, WORKLOADS)
-            if age > NO_WORKLOAD and not held.unmanaged:
-                held.unmanaged = True
-                self._roster.dirty.add(held.uid)
         if record.state is not JobState.STARTING:
             held.starting_since = None
             return
@@ -101,6 +97,24 @@ class Upkeep:
             self._roster.look_again(held, PODS)
         if held.stuck_since is not None and now - held.stuck_since >= self._stuck_after:
             self._roster.dirty.add(held.uid)
+
+    def check_workloads(self, now: float) -> None:
+        """See to the Workloads that should have come by now."""
+        if not self._roster.sees(WORKLOADS):
+            return
+        without = [
+            held
+            for held in self._roster.held.values()
+            if held.workload is None and held.record is not None and not held.record.state.final and not held.gone
+        ]
+        patience = NO_WORKLOAD + BURST * len(without)
+        for held in without:
+            age = now - held.since
+            if age > LOOK_AGAIN:
+                self._roster.look_again(held, WORKLOADS)
+            if age > patience and (held.unmanaged is None or age // 60 > held.unmanaged // 60):
+                held.unmanaged = age
+                self._roster.dirty.add(held.uid)
 
     def check_events(self, now: float) -> None:
         """Read what the cluster warns of, once for all jobs that take long to start."""

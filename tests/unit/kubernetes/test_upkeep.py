@@ -21,7 +21,6 @@ class Roster:
 
     def __init__(self) -> None:
         self.blind = False
-        self.sees_workloads = True
         self.dirty: set[str] = set()
         self.unseen: set[str] = set()
         self.held: dict[str, Held] = {}
@@ -130,3 +129,26 @@ def test_one_look_at_the_events_does_for_all_jobs() -> None:
 
 def event(name: str) -> dict[str, Any]:
     return {"type": "Warning", "reason": "FailedCreate", "involvedObject": {"name": name}}
+
+
+def test_a_workload_that_does_not_come_is_told_later_in_a_burst() -> None:
+    care = Care()
+    first = care.job("first")
+
+    def told(now: float) -> float | None:
+        care.roster.dirty.clear()
+        care.upkeep.check_workloads(now)
+        assert ("first" in care.roster.dirty) is (first.unmanaged == now)
+        return first.unmanaged
+
+    assert [told(now) for now in (29.0, 31.0, 45.0, 61.0, 70.0)] == [None, 31.0, 31.0, 61.0, 61.0]
+    first.unmanaged = None
+    for number in range(999):
+        care.job(f"job-{number}")
+    assert [told(now) for now in (150.0, 231.0)] == [None, 231.0]
+    first.unmanaged, first.workload = None, {}
+    assert told(400.0) is None
+    care.roster.unseen.add("workloads")
+    care.job("late")
+    care.upkeep.check_workloads(900.0)
+    assert care.roster.held["late"].unmanaged is None

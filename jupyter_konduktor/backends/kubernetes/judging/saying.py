@@ -10,9 +10,6 @@ from jupyter_konduktor.backends.kubernetes.judging.scene import Scene
 from jupyter_konduktor.backends.kubernetes.judging.waiting import why
 from jupyter_konduktor.state import JobState
 
-NO_WORKLOAD = 30.0
-"""Seconds without a Workload after which that is worth a word."""
-
 
 def said(scene: Scene) -> tuple[str, str]:
     """Say why the job is where it is, and where it goes."""
@@ -55,13 +52,12 @@ def _why_queued(scene: Scene, found: Eviction | None) -> tuple[str, str]:
 
 def _no_workload(scene: Scene) -> tuple[str, str]:
     missing = scene.sight.missing_workload
-    if missing is None or missing < NO_WORKLOAD or not label(scene.jobset, words.QUEUE_NAME):
+    if missing is None or not label(scene.jobset, words.QUEUE_NAME):
         return scene.life.last.reason, ""
-    time = starting.lasting(missing)
     priority = label(scene.jobset, words.PRIORITY_CLASS)
     other = f", or there is no priority class {priority}" if priority else ""
-    text = f"Kueue has not taken it up for {time}: no controller has acted{other}"
-    return "NoWorkload", text
+    why_not = f"Kueue does not run, or does not manage JobSets in this namespace{other}"
+    return "NoWorkload", f"no controller has acted for {starting.lasting(missing)}: {why_not}"
 
 
 def _why_starting(scene: Scene) -> tuple[str, str]:

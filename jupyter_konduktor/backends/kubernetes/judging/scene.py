@@ -44,7 +44,7 @@ class Sight:
     closed : str
         Why its queue takes no jobs, empty if it does.
     missing_workload : float or None
-        Seconds in which no Workload has appeared.
+        Seconds in which no Workload has appeared, if those are too many.
     gone : bool
         The JobSet was deleted; ``jobset`` is the last that was seen of it.
     cancelled : bool

@@ -125,11 +125,17 @@ class Chooser:
             who = f" as {self._client.identity}" if self._client.identity else ""
             raise AccessDeniedError(
                 f"You may not create jobsets.{words.JOBSET_GROUP} in namespace {self._client.namespace}{who}",
-                advice=f"Ask whoever runs the cluster for the Role {ROLE}, or set another namespace.",
+                advice=f"Ask whoever runs the cluster for the Role {ROLE}, or set another namespace{self._others()}.",
                 status=403,
                 reason="Forbidden",
             )
         return kueue
+
+    def _others(self) -> str:
+        """Name the other namespaces as the end of a sentence, where this user may see which there are."""
+        seen = self._see("/api/v1/namespaces")
+        others = [] if isinstance(seen, ApiError) else [name for name in _names(seen) if name != self._client.namespace]
+        return f": there is {_listed(others)}" if others else ""
 
     def _check_namespace(self) -> None:
         """Say so if there is no such namespace, as far as this user may know."""
