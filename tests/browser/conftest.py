@@ -22,10 +22,11 @@ TIMEOUT = 60_000  # ms; two cores, and other tests beside
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this needs a browser."""
+    """All of this needs a browser, and time: expectations have a minute each."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.needs("program:chromium"))
+            item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.hookimpl(wrapper=True)

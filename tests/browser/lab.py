@@ -16,6 +16,8 @@ from tests.browser.server import ROOT, Server
 
 AXE = ROOT / "labextension/node_modules/axe-core/axe.min.js"
 LOAD = "%load_ext jupyter_konduktor"
+GATE = "import pathlib, time\nwhile not pathlib.Path('{name}.go').exists():\n    time.sleep(0.1)"
+"""What keeps a job of this machine running until `Lab.let_go`, however slow the browser is."""
 # JupyterLab's own script of the page, once its kernel is there and has nothing to do.
 KERNEL_IS_IDLE = """
 () => {
@@ -184,6 +186,10 @@ class Lab:
         self.row(name).hover()
         self.row(name).get_by_role("button", name="Cancel").click()
         self.choose("Cancel Job")
+
+    def let_go(self, name: str) -> None:
+        """Let a job go on that waits at its `GATE`."""
+        (self.server.work / f"{name}.go").touch()
 
     def choose(self, button: str) -> None:
         """Answer the dialog that is open."""

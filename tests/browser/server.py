@@ -60,8 +60,8 @@ class Server:
     ) -> None:
         self.work, self.jobs, self.log = place / "work", place / "jobs", place / "server.log"
         self.token = secrets.token_hex(16)
-        self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}{base_url}"
+        self._base_url = base_url
+        self._find_port()
         for folder in ("work", "jobs", "config", "data", "run", "ipython"):
             (place / folder).mkdir(mode=0o700)
         for plugin, values in SETTINGS.items():
@@ -85,7 +85,6 @@ class Server:
             "jupyterlab",
             *OPTIONS,
             *([] if os.geteuid() else ["--allow-root"]),
-            f"--ServerApp.port={self.port}",
             f"--ServerApp.base_url={base_url}",
             f"--ServerApp.root_dir={self.work}",
             *options,
@@ -94,7 +93,11 @@ class Server:
 
     def __enter__(self) -> Server:
         try:
-            self.start()
+            try:
+                self.start()
+            except RuntimeError:
+                self._find_port()  # somebody else may have taken the one before
+                self.start()
         except BaseException:
             self.close()
             raise
@@ -106,10 +109,12 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it answers; it comes back at the same address, with the same token."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, env=self.environ, stdout=log, stderr=log, cwd=self.work)
+            command = [*self._command, f"--ServerApp.port={self.port}"]
+            self._process = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, cwd=self.work)
         end = time.monotonic() + 60
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > end:
+                self.stop()
                 message = f"JupyterLab did not start:\n{self.log.read_text()[-4000:]}"
                 raise RuntimeError(message)
             time.sleep(0.1)
@@ -160,10 +165,23 @@ class Server:
     def tidy(self) -> None:
         """End every kernel and every job, so that what a test left running is not in the next one's way."""
         for session in json.loads(self.ask("api/sessions")):
-            self.ask(f"api/sessions/{session['id']}", "DELETE")
+            self._end(f"api/sessions/{session['id']}", "DELETE")
         for job in json.loads(self.ask("konduktor/jobs"))["jobs"]:
             if job["state"] not in ("Succeeded", "Failed", "Cancelled"):
-                self.ask(f"konduktor/jobs/{job['id']}/cancel", "POST")
+                self._end(f"konduktor/jobs/{job['id']}/cancel", "POST")
+
+    def _end(self, route: str, method: str) -> None:
+        try:
+            self.ask(route, method)
+        except urllib.error.HTTPError as error:
+            if error.code not in (404, 409):  # it has ended meanwhile
+                raise
+
+    def _find_port(self) -> None:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port = int(found.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}{self._base_url}"
 
     def _answers(self) -> bool:
         try:
@@ -178,9 +196,3 @@ class Server:
                     yield process
             except psutil.Error:
                 continue  # it is gone, or another user's
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

@@ -42,7 +42,7 @@ def server(place: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_a_cell_waits_for_quota_runs_and_brings_its_value(lab: Lab) -> None:
-    lab.open(LOAD, HOLD, "%%konduktor --name turn\nimport time\ntime.sleep(3)\nanswer = 42", "answer")
+    lab.open(LOAD, HOLD, "%%konduktor --name turn\nimport time\ntime.sleep(20)\nanswer = 42", "answer")
     lab.open_sidebar()
     lab.run(0)
     lab.run(1, timeout=60)
@@ -58,7 +58,7 @@ def test_a_cell_waits_for_quota_runs_and_brings_its_value(lab: Lab) -> None:
     expect(lab.row("holder")).to_contain_text("Cancelled")
     expect(widget).to_contain_text("Running")
     expect(row).to_contain_text("Running")
-    lab.wait_for_cell(2)
+    lab.wait_for_cell(2, timeout=90)
     expect(lab.output(2)).to_contain_text(re.compile(r"turn-\w{5} succeeded in .* -> answer"))
     expect(row).to_contain_text("Succeeded")
     expect(lab.run(3)).to_contain_text("42")

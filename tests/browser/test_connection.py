@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.lab import LOAD, Lab
+from tests.browser.lab import GATE, LOAD, Lab
 from tests.browser.server import Server
 
-QUICK = "%%konduktor --name quick --detach\nimport time\ntime.sleep(4)"
+QUICK = f"%%konduktor --name {{name}} --detach\n{GATE}"
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_a_network_that_goes_and_comes_back(lab: Lab) -> None:
     """The list says in one line that it is old, opens no dialog, and is right again by itself."""
-    lab.open(LOAD, QUICK)
+    lab.open(LOAD, QUICK.format(name="quick"))
     lab.open_sidebar()
     lab.run(0)
     lab.run(1)
@@ -32,6 +32,7 @@ def test_a_network_that_goes_and_comes_back(lab: Lab) -> None:
     notice = lab.sidebar.get_by_text("The Jupyter server does not answer")
     expect(notice).to_be_visible()
     expect(lab.row("quick")).to_contain_text("Running")
+    lab.let_go("quick")
     lab.page.context.set_offline(False)
     expect(lab.row("quick")).to_contain_text("Succeeded")
     expect(notice).to_have_count(0)
@@ -55,12 +56,13 @@ def test_a_server_that_is_started_anew_lists_the_same_jobs(lab: Lab) -> None:
 
 
 def test_a_server_that_answers_late_is_caught_up_with(lab: Lab) -> None:
-    lab.open(LOAD, QUICK.replace("quick", "patient"))
+    lab.open(LOAD, QUICK.format(name="patient"))
     lab.open_sidebar()
     lab.run(0)
     lab.run(1)
     expect(lab.row("patient")).to_contain_text("Running")
     with lab.server.paused():
+        lab.let_go("patient")
         lab.page.wait_for_timeout(6000)
         expect(lab.row("patient")).to_be_visible()
         expect(lab.page.get_by_role("dialog")).to_have_count(0)

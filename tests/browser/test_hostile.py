@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.lab import LOAD, Lab
+from tests.browser.lab import GATE, LOAD, Lab
 
 IMAGE = "<img src=x onerror=window.broken=1>"
 SCRIPT = "</pre></script><script>window.broken=1</script>"
@@ -34,15 +34,15 @@ def shows(part: Locator, text: str) -> None:
 def test_in_the_output_the_error_and_the_widget(hostile: Lab) -> None:
     lab = hostile
     source = f"""%%konduktor --name evil --env X='{IMAGE}'
-import time
 print("{IMAGE}{SCRIPT}", flush=True)
 print("{LINK}", flush=True)
-time.sleep(2)
+{GATE.format(name="evil")}
 raise ValueError("{IMAGE}")"""
     lab.open(LOAD, source, "%konduktor jobs", name=NOTEBOOK)
     lab.run(0)
     lab.start(1)
     expect(lab.widget(1)).to_contain_text("Running")
+    lab.let_go("evil")
     lab.wait_for_cell(1)
     shows(lab.output(1), f"{IMAGE}{SCRIPT}")
     shows(lab.output(1), f"ValueError: {IMAGE}")

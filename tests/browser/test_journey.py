@@ -6,22 +6,23 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.lab import LOAD, Lab
+from tests.browser.lab import GATE, LOAD, Lab
 
 HOLD = """
-import os
+import os, time
 import jupyter_konduktor as jk
 holder = jk.launch(jk.Task.create(name="{name}", command=["sleep", "600"], cpus=len(os.sched_getaffinity(0))))
 while holder.state != "Running":
-    pass
+    time.sleep(0.1)
 """.strip()
 """A job that leaves no core to any other."""
 
-WAIT = "%%konduktor --name {name}\nimport time\nprint('it runs', flush=True)\ntime.sleep({seconds})\nanswer = 42"
+WAIT = f"%%konduktor --name {{name}}\nprint('it runs', flush=True)\n{GATE}\nanswer = 42"
+"""A cell that runs until it is let go."""
 
 
 def test_a_cell_goes_from_queued_to_its_value(lab: Lab) -> None:
-    lab.open(LOAD, HOLD.format(name="holder"), WAIT.format(name="turn", seconds=3), "answer")
+    lab.open(LOAD, HOLD.format(name="holder"), WAIT.format(name="turn"), "answer")
     lab.open_sidebar()
     lab.run(0)
     lab.run(1)
@@ -37,6 +38,7 @@ def test_a_cell_goes_from_queued_to_its_value(lab: Lab) -> None:
     expect(widget).to_contain_text("Running")
     expect(row).to_contain_text("Running")
     expect(lab.output(2)).to_contain_text("it runs")
+    lab.let_go("turn")
     lab.wait_for_cell(2)
     expect(lab.output(2)).to_contain_text(re.compile(r"turn-\w{5} succeeded in .* -> answer"))
     expect(row).to_contain_text("Succeeded")
@@ -44,7 +46,7 @@ def test_a_cell_goes_from_queued_to_its_value(lab: Lab) -> None:
 
 
 def test_a_job_is_cancelled_from_its_widget_while_the_cell_waits(lab: Lab) -> None:
-    lab.open(LOAD, WAIT.format(name="long", seconds=600))
+    lab.open(LOAD, WAIT.format(name="long"))
     lab.run(0)
     lab.start(1)
     widget = lab.widget(1)
@@ -57,7 +59,7 @@ def test_a_job_is_cancelled_from_its_widget_while_the_cell_waits(lab: Lab) -> No
 
 def test_a_job_is_cancelled_from_the_sidebar_while_the_cell_waits(lab: Lab) -> None:
     """It asks first, and to keep the job is one of the answers."""
-    lab.open(LOAD, WAIT.format(name="kept", seconds=600))
+    lab.open(LOAD, WAIT.format(name="kept"))
     lab.open_sidebar()
     lab.run(0)
     lab.start(1)
@@ -90,7 +92,7 @@ def test_a_job_is_stopped_and_resumed_from_the_sidebar(lab: Lab) -> None:
 
 
 def test_a_page_that_is_loaded_again_shows_the_job_as_it_stands(lab: Lab) -> None:
-    lab.open(LOAD, WAIT.format(name="seen", seconds=12), "answer")
+    lab.open(LOAD, WAIT.format(name="seen"), "answer")
     lab.open_sidebar()
     lab.run(0)
     lab.start(1)
@@ -101,13 +103,14 @@ def test_a_page_that_is_loaded_again_shows_the_job_as_it_stands(lab: Lab) -> Non
     expect(lab.row("seen")).to_contain_text("Running")
     expect(lab.output(1)).to_contain_text("seen-")
     expect(lab.output(1)).not_to_contain_text("model not found")
+    lab.let_go("seen")
     expect(lab.row("seen")).to_contain_text("Succeeded")
     lab.wait_for_kernel()
     expect(lab.run(2)).to_contain_text("42")
 
 
 def test_a_job_outlives_its_kernel_and_is_attached_to_by_the_sidebar(lab: Lab) -> None:
-    lab.open(LOAD, WAIT.format(name="tough", seconds=8), "answer")
+    lab.open(LOAD, WAIT.format(name="tough"), "answer")
     lab.open_sidebar()
     lab.run(0)
     lab.start(1)
@@ -126,6 +129,7 @@ def test_a_job_outlives_its_kernel_and_is_attached_to_by_the_sidebar(lab: Lab) -
     inserted.locator(".cm-content").click()
     lab.page.keyboard.press("Control+Enter")
     expect(inserted).to_contain_text("it runs")
+    lab.let_go("tough")
     expect(inserted).to_contain_text("-> answer")
     expect(row).to_contain_text("Succeeded")
     expect(lab.run(3)).to_contain_text("42")

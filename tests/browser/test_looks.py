@@ -12,7 +12,7 @@ from tests.browser.test_journey import HOLD, WAIT
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(lab: Lab, theme: str) -> None:
     holder, turn = f"{theme}-holder", f"{theme}-turn"
-    lab.open(LOAD, HOLD.format(name=holder), WAIT.format(name=turn, seconds=0))
+    lab.open(LOAD, HOLD.format(name=holder), WAIT.format(name=turn))
     lab.theme(theme)
     lab.open_sidebar()
     lab.run(0)
@@ -25,6 +25,7 @@ def test_axe_finds_nothing_serious(lab: Lab, theme: str) -> None:
     assert lab.findings(widget) == []
     assert lab.findings(lab.sidebar) == []
     lab.cancel(holder)
+    lab.let_go(turn)
     expect(lab.row(turn)).to_contain_text("Succeeded")
     lab.wait_for_cell(2)
     assert lab.findings(lab.output(2)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -92,6 +93,7 @@ def test_as_a_web_page_it_has_the_summary(running: Lab) -> None:
     subprocess.run(
         [sys.executable, "-m", "nbconvert", "--to", "html", str(file)], check=True, env=running.server.environ
     )
+    running.page.route(re.compile("https?:"), lambda route: route.abort())  # what the page would fetch of scripts
     running.page.goto(file.with_suffix(".html").as_uri())
     expect(running.page.get_by_text("as of 20")).to_be_visible()
     expect(running.page.get_by_text("%konduktor attach later-").first).to_be_visible()

@@ -65,8 +65,9 @@ async def test_pages_from_the_start_and_from_the_end(ask: Any, jobs: Any) -> Non
 
 
 async def test_stream_comes_as_the_job_writes_and_ends_with_it(
-    jp_fetch: Any, ask: Any, jobs: Any, tmp_path: Path
+    jp_fetch: Any, ask: Any, jobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(services, "TICK", 60.0)  # what comes, comes because it was told of
     gate = tmp_path / "gate"
     record = jobs.submit(f"echo one; while [ ! -e {gate} ]; do sleep 0.01; done; echo two; printf three")
     stream = Stream(jp_fetch, record.name)
@@ -75,7 +76,7 @@ async def test_stream_comes_as_the_job_writes_and_ends_with_it(
     opened = time.monotonic()
     gate.touch()
     await stream.until("two\n")
-    assert time.monotonic() - opened < 1
+    assert time.monotonic() - opened < 5
     response = await stream.done
     assert response.headers["Content-Type"] == "application/x-ndjson"
     assert stream.text == "one\ntwo\nthree"
@@ -146,7 +147,7 @@ async def test_reader_who_is_slow_holds_up_only_himself(service: Any, connect: C
     assert follower._tail._offset < 30_000_000
     started = time.monotonic()
     assert (await ask("jobs"))[0] == 200
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     writer.close()
 
 

@@ -17,6 +17,8 @@ from tests.browser.server import Server
 from tests.testbed import places
 from tests.unit.test_house import ROOT, tracked_files
 
+pytestmark = pytest.mark.timeout(300)  # two builds, and an environment with all of JupyterLab
+
 LABEXTENSION = "share/jupyter/labextensions/jupyter-konduktor"
 BUILT = ROOT / "jupyter_konduktor/labextension"
 

@@ -116,7 +116,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, A
     until(lambda: not any(thread.name == "konduktor-widgets" for thread in threading.enumerate()))
 
 
-def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     """Wait for a condition."""
     end = time.monotonic() + seconds
     while not condition():

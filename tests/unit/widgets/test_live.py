@@ -47,17 +47,17 @@ def test_of_a_hundred_changes_a_second_at_most_ten_are_sent_and_the_last_arrives
     until(lambda: any("the last word" in str(state) for _, state in messages))
     times = [at for at, _ in messages]
     busiest = max(sum(start <= at < start + 1 for at in times) for start in times)
-    assert 5 <= busiest <= 10
+    assert 2 <= busiest <= 10
 
 
 def test_the_time_goes_on_without_news(
     scene: Scene, published: dict[str, Any], messages: list[tuple[float, Any]]
 ) -> None:
     shown.show(scene.job)
-    time.sleep(0.5)
     messages.clear()
-    time.sleep(2.5)
-    assert 2 <= len(messages) <= 3
+    until(lambda: len(messages) >= 3)
+    times = [at for at, _ in messages[-2:]]
+    assert times[1] - times[0] >= live.TICK
     assert all(list(state) == ["value"] for _, state in messages)
 
 
