@@ -129,14 +129,14 @@ class Place:
                 self._work = self._pool.submit(self._refresh)
             return self._work
 
-    def state(self) -> dict[str, Any]:
-        """Say whether the place can be seen, in the form of ``IBackend``."""
+    def state(self, *, everyone: bool = False) -> dict[str, Any]:
+        """Say whether the place can be seen, and if asked everybody's jobs, in the form of ``IBackend``."""
         with self._lock:
             trouble = self._trouble if self._trouble.since is not None else self._reach
             since, message = trouble.since, trouble.message
             if since is None and not self._listed:
                 since, message = self._begun, "It has not answered yet"
-            message = message or self._others_trouble
+            message = message or (self._others_trouble if everyone else "")
             place = self._backend.place if self._backend is not None else ""
         return {"name": self.name, "place": place, "unknown_since": since, "message": message}
 

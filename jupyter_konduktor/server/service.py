@@ -123,7 +123,7 @@ class Service:
             for task in done:
                 task.result()
         changes = self._feed.since(epoch, seq, everyone=everyone)
-        states = [place.state() for place in places]
+        states = [place.state(everyone=everyone) for place in places]
         if self._trouble is not None:
             since, message = self._trouble
             states.append({"name": "settings", "place": "", "unknown_since": since, "message": message})

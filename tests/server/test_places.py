@@ -175,7 +175,8 @@ async def test_jobs_of_others_on_demand(ask: Any, jobs: Any, remote: Any, monkey
     remote.trouble = UnreachableError("Not now")
     _, troubled = await ask("jobs", all_users=1)
     assert names(troubled) == ["mine"]
-    assert backend(troubled)["message"] == "Not now"
+    assert (backend(troubled)["message"], backend(troubled)["unknown_since"]) == ("Not now", None)
+    assert backend((await ask("jobs"))[1])["message"] == ""  # mine are all there
 
 
 async def test_queues_of_the_place_that_answers(ask: Any, jobs: Any, remote: Any) -> None:

@@ -13,7 +13,9 @@ export interface INoticesProps {
 }
 
 export function Notices({ error, backends, retry, trans }: INoticesProps): React.JSX.Element {
-  const unseen = backends.filter(backend => backend.unknown_since !== null);
+  const troubled = backends.filter(
+    backend => backend.unknown_since !== null || backend.message !== ''
+  );
   return (
     <div role="status" className="jp-Konduktor-notices">
       {error && (
@@ -24,9 +26,16 @@ export function Notices({ error, backends, retry, trans }: INoticesProps): React
           </button>
         </div>
       )}
-      {unseen.map(({ name, place, unknown_since, message }) => (
+      {troubled.map(({ name, place, unknown_since, message }) => (
         <div key={name} className="jp-Konduktor-notice" data-kind="unknown" title={place}>
-          <span>{trans.__('%1: unknown since %2: %3', name, clock(unknown_since!), message)}</span>
+          <span>
+            {unknown_since === null
+              ? trans.__('%1: %2', name, message)
+              : trans.__('%1: unknown since %2: %3', name, clock(unknown_since), message)}
+          </span>
+          <button type="button" onClick={retry}>
+            {trans.__('Retry')}
+          </button>
         </div>
       ))}
     </div>

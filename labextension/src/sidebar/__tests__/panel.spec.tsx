@@ -241,6 +241,17 @@ describe('the filters', () => {
 });
 
 describe('what is not as it should be', () => {
+  it('is a line with Retry where the jobs of others cannot be listed, and nothing is unknown', () => {
+    model.allUsers = true;
+    model.backends = [
+      { name: 'gpu', place: 'ctx/ns', unknown_since: null, message: 'jobsets may not be listed' }
+    ];
+    show([row('train')]);
+    expect(screen.getByText('gpu: jobsets may not be listed')).toBeTruthy();
+    fireEvent.click(screen.getByRole('button', { name: 'Retry' }));
+    expect(model.refresh).toHaveBeenCalled();
+  });
+
   it('is one line with Retry, above the jobs last known', () => {
     model.error = 'The Jupyter server does not answer';
     show([row('a')]);
