@@ -16,10 +16,10 @@ export const EVENT = 'https://events.jupyter.org/jupyter_konduktor/job/v1';
 /** Events make it ask at most once in this time. */
 const GATHER_MS = 200;
 
-/** How slow the poll becomes while events come, and jobs run; an event may have been lost. */
-const RUNNING_MS = 15_000;
+/** How slow the poll becomes while events come, and jobs run, for one may have been lost; or while nobody answers. */
+const SLOW_MS = 15_000;
 
-/** How slow it becomes while nothing runs, or nobody answers. */
+/** How slow it becomes while nothing runs. */
 const SLOWEST_MS = 60_000;
 
 /** A job in another state than before; `before` is null for one that was not known. */
@@ -38,7 +38,8 @@ export interface IEvents {
  * Keeps the jobs of the server.
  *
  * An event makes it ask the server for what changed. Whether the stream of events is alive cannot be asked, so a poll
- * runs beside it: slowly while each change it meets was announced, and at its full pace while it meets others.
+ * runs beside it: slowly while each change it meets was announced, and at its full pace while it meets others, or shows
+ * the jobs of other users, of whose changes nobody tells.
  */
 export class JobsModel implements IJobsModel, IDisposable {
   constructor(options: JobsModel.IOptions) {
@@ -59,6 +60,7 @@ export class JobsModel implements IJobsModel, IDisposable {
     });
     this._events?.connect(this._onEvent);
     document.addEventListener('visibilitychange', this._onVisible);
+    window.addEventListener('online', this._onOnline);
   }
 
   get jobs(): readonly IJobRow[] {
@@ -117,6 +119,7 @@ export class JobsModel implements IJobsModel, IDisposable {
     this._poll.dispose();
     this._events?.disconnect(this._onEvent);
     document.removeEventListener('visibilitychange', this._onVisible);
+    window.removeEventListener('online', this._onOnline);
     clearTimeout(this._timer);
     Signal.clearData(this);
   }
@@ -240,6 +243,9 @@ export class JobsModel implements IJobsModel, IDisposable {
 
   private _fail(error: string): void {
     this._met = false;
+    // Nobody knows what is missed until the server answers.
+    this._pushed = false;
+    this._setPace(this._interval, Math.max(this._interval, SLOW_MS));
     if (error !== this._error && !this.isDisposed) {
       this._error = error;
       this._changed.emit();
@@ -249,14 +255,19 @@ export class JobsModel implements IJobsModel, IDisposable {
   /** At full pace while something may change unannounced, else slower with each poll that brings nothing. */
   private _pace(differs: boolean): void {
     const running = this._jobs.some(job => !isOver(job.state));
-    const busy = !this._pushed && (differs || running);
-    const frequency = this._poll.frequency;
-    this._poll.frequency = {
-      ...frequency,
-      interval: busy
-        ? this._interval
-        : Math.min(frequency.interval * 2, running ? RUNNING_MS : SLOWEST_MS)
-    };
+    const busy = this._allUsers || (!this._pushed && (differs || running));
+    const slower = Math.min(this._poll.frequency.interval * 2, running ? SLOW_MS : SLOWEST_MS);
+    this._setPace(busy ? this._interval : slower, SLOWEST_MS);
+  }
+
+  /** `max` is how slow the poll may become while it fails. */
+  private _setPace(interval: number, max: number): void {
+    const before = this._poll.frequency.interval;
+    this._poll.frequency = { ...this._poll.frequency, interval, max };
+    if (interval < before) {
+      // It may be asleep for as long as it was told before.
+      void this._poll.schedule();
+    }
   }
 
   private _onEvent = (_: unknown, event: { schema_id: string }): void => {
@@ -280,6 +291,12 @@ export class JobsModel implements IJobsModel, IDisposable {
 
   private _onVisible = (): void => {
     if (document.visibilityState === 'visible' && this._connected()) {
+      void this.refresh();
+    }
+  };
+
+  private _onOnline = (): void => {
+    if (document.visibilityState === 'visible') {
       void this.refresh();
     }
   };

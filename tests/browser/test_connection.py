@@ -50,7 +50,6 @@ def test_a_server_that_is_started_anew_lists_the_same_jobs(lab: Lab) -> None:
     expect(retry).to_be_visible()
     expect(lab.row("before")).to_be_visible()
     lab.server.start()
-    lab.command("konduktor:refresh")  # what Retry does, which is gone if it was asked meanwhile
     expect(retry).to_have_count(0)
     expect(lab.row("before")).to_contain_text("Succeeded")
 

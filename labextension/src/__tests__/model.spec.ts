@@ -176,6 +176,20 @@ describe('events', () => {
 });
 
 describe('the poll', () => {
+  it('keeps its pace while the jobs of others are shown, whose changes none announces', async () => {
+    server.put(row('a', { state: 'Succeeded' }), row('b', { mine: false }));
+    start({ withEvents: true });
+    events.emit({ schema_id: EVENT });
+    await pass(300);
+    model.allUsers = true;
+    await pass(0.1);
+    for (const attempt of [1, 2]) {
+      server.put(row('b', { mine: false, attempt }));
+      await pass(3.5);
+      expect(model.get('local/b')!.attempt).toBe(attempt);
+    }
+  });
+
   it('asks every few seconds while a job runs', async () => {
     server.put(row('a'));
     start();
@@ -236,6 +250,39 @@ describe('what goes wrong', () => {
     await model.refresh();
     expect(model.error).toBe('');
     expect(changes).toEqual([]);
+  });
+
+  it('is over soon after the server is back, though events had let the poll rest', async () => {
+    server.put(row('a'));
+    start({ withEvents: true });
+    await pass(0.1);
+    for (let i = 0; i < 20; i++) {
+      server.put(row('a', { attempt: i }));
+      events.emit({ schema_id: EVENT });
+      await pass(10);
+    }
+    server.failure = 'The Jupyter server does not answer';
+    await model.refresh();
+    await pass(300);
+    server.failure = '';
+    server.put(row('a', { state: 'Succeeded' }));
+    await pass(15);
+    expect(model.error).toBe('');
+    server.put(row('b'));
+    await pass(3.5);
+    expect(names()).toContain('b');
+  });
+
+  it('is over at once when the browser says that the network is back', async () => {
+    start();
+    await pass(0.1);
+    server.failure = 'The Jupyter server does not answer';
+    await pass(300);
+    expect(model.error).toBe(server.failure);
+    server.failure = '';
+    window.dispatchEvent(new Event('online'));
+    await pass(0.1);
+    expect(model.error).toBe('');
   });
 
   it.each([
