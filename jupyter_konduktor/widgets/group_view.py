@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jupyter_konduktor.errors import KonduktorError
 from jupyter_konduktor.group import JobGroup
 from jupyter_konduktor.state import JobRecord
 from jupyter_konduktor.widgets.job_view import JobView, put
+from jupyter_konduktor.widgets.reading import Reading
 
 CELLS = 1000
 """Cells at most; of a larger map each stands for several items."""
-EVERY = 0.5
-"""Seconds between two looks at the items: a field of 1,000 cells is 14 KB."""
 NAMED = 10
 """Failed items that are named."""
 
@@ -31,8 +30,7 @@ class GroupView(JobView):
 
     def __init__(self, group: JobGroup, *, waited: bool, wake: Callable[[], object]) -> None:
         self._group = JobGroup(group.job)  # its own: one that a cell waits with is read by another thread
-        self._seen: tuple[int, int] | None = None
-        self._at = 0.0
+        self._items: Reading[tuple[str, str, str] | None] = Reading(None, wake)
         super().__init__(group.job, waited=waited, wake=wake)
 
     def _middle(self) -> list[Any]:
@@ -41,17 +39,31 @@ class GroupView(JobView):
 
     def refresh(self, record: JobRecord, now: float) -> int:
         """Show the job's latest record and what has become of its items."""
-        sent, monotonic = super().refresh(record, now), time.monotonic()
-        grown = (self.job._tracker.growth(self.job.name), record.version)
-        if grown != self._seen and (monotonic - self._at >= EVERY or record.ends_wait):
-            self._seen, self._at = grown, monotonic
-            items = self._group.outcomes()
-            sent += put(self._counts, value=legend(items)) + put(self._grid, value=grid(items))
+        sent = super().refresh(record, now)
+        self._read(record)
+        if self._items.value is not None:
+            _, counts, field = self._items.value
+            sent += put(self._counts, value=counts) + put(self._grid, value=field)
         return sent
 
-    def outcome(self) -> str:
+    def outcome(self, record: JobRecord) -> str | None:
         """Say what has become of the items."""
-        return ", ".join(words for _, words in tally(self._group.outcomes()))
+        if not self._read(record):
+            return None
+        return self._items.value[0] if self._items.value is not None else ""
+
+    def _read(self, record: JobRecord) -> bool:
+        """Have the items read where they may have changed; whether they are known as they are."""
+        grown = (self.job._tracker.growth(self.job.name), record.version)
+        return self._items.follow(grown, self._outcomes, at_once=record.ends_wait)
+
+    def _outcomes(self) -> tuple[str, str, str] | None:
+        """Give the words, the legend and the field of the items; None if they cannot be read."""
+        try:
+            items = self._group.outcomes()
+        except KonduktorError:
+            return None
+        return ", ".join(words for _, words in tally(items)), legend(items), grid(items)
 
 
 def tally(items: Sequence[bool | None]) -> list[tuple[str, str]]:

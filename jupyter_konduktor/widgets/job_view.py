@@ -44,7 +44,7 @@ class JobView:
         self._hold.on_click(lambda _: self._ask("resume" if self._hold.description == "Resume" else "stop"))
         line = self._row(self._status, self._row(self._time, self._cancel, self._hold))
         parts = [line, *self._middle(), self._details(), self._body]
-        self._lines = None if waited else (LastLines(job), self._html("more"))
+        self._lines = None if waited else (LastLines(job, wake), self._html("more"))
         if self._lines is not None:
             parts.append(self._lines[1])
         self.widget = ipywidgets.VBox(parts, layout=self._layout)
@@ -101,32 +101,34 @@ class JobView:
         stopped = record.state is JobState.STOPPED
         return sum(
             (
-                put(self._status, value=self._status_html(record, asked[0] if asked else "")),
+                put(self._status, value=self._status_html(record, asked[0] if asked else "", deaf=deaf)),
                 put(self._time, value=escape(summary.took(record, now))),
                 put(self._body, value=summary.details(record)),
-                put(self._cancel, disabled=busy, tooltip=_DEAF if deaf else f"End {self.job} for good"),
+                put(self._cancel, disabled=busy, tooltip=f"End {self.job} for good"),
                 put(
                     self._hold,
                     disabled=busy,
                     description="Resume" if stopped else "Stop",
-                    tooltip=_DEAF if deaf else (_RESUME if stopped else _STOP).format(self.job),
+                    tooltip=(_RESUME if stopped else _STOP).format(self.job),
                 ),
                 put(self._lines[1], value=self._lines[0].html(record)) if self._lines is not None else 0,
             )
         )
 
-    def _status_html(self, record: JobRecord, asked: str) -> str:
+    def _status_html(self, record: JobRecord, asked: str, *, deaf: bool) -> str:
         parts = [summary.heading(record), f'<span class="jp-KonduktorJob-quiet">{escape(summary.place(record))}</span>']
         if unseen := summary.unseen(self.job.unknown_since):
             parts.append(f'<span class="jp-KonduktorJob-error">{escape(unseen)}</span>')
+        if deaf:  # in words, as few find the tooltip of a button that cannot be pressed
+            parts.append(f'<span class="jp-KonduktorJob-quiet">{_DEAF}</span>')
         if asked:
             parts.append(f"<b>{self.DOING[asked]}</b>")
         if self._trouble:
             parts.append(f'<span class="jp-KonduktorJob-error">{escape(self._trouble)}</span>')
         return f'<div role="status">{" ".join(parts)}</div>'
 
-    def outcome(self) -> str:
-        """Say what is to be said of the job's end beyond its record."""
+    def outcome(self, record: JobRecord) -> str | None:
+        """Say what is to be said of the job's end beyond its record; None while that is being read."""
         return ""
 
     # --- what it does
@@ -148,7 +150,7 @@ class JobView:
             each.close()
 
 
-_DEAF = "This front end cannot reach the kernel while a cell runs: interrupt the kernel first (its stop button)"
+_DEAF = "(no click is heard while the cell runs: to cancel or stop the job, interrupt the kernel first)"
 _STOP = "Hold {}: what runs is ended, and it keeps its place in the list until it is resumed"
 _RESUME = "Queue {} again; it starts anew"
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 from jupyter_konduktor.errors import KonduktorError
 from jupyter_konduktor.job import Job
 from jupyter_konduktor.runner.stream import StreamDecoder
 from jupyter_konduktor.state import JobRecord, JobState
 from jupyter_konduktor.widgets.ansi import to_html
+from jupyter_konduktor.widgets.reading import Reading
 
 LINES = 10
 PIECE = 16 * 1024
 """Bytes that are read of a log."""
-EVERY = 0.5
-"""Seconds between two looks at it."""
 
 
 class LastLines:
@@ -23,26 +22,27 @@ class LastLines:
     Parameters
     ----------
     job : Job
+    read : callable
+        Called, in some thread, when there are new ones.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, read: Callable[[], object]) -> None:
         self._job = job
-        self._seen: tuple[int, int] | None = None
-        self._at = 0.0
-        self._html = ""
+        self._html = Reading("", read)
 
     def html(self, record: JobRecord) -> str:
         """Give the lines as they are now, or as they were a moment ago; empty while there are none."""
-        now = time.monotonic()
-        grown = (self._job._tracker.growth(self._job.name), record.attempt)
-        if grown != self._seen and record.state is JobState.RUNNING and now - self._at >= EVERY:
-            self._at, self._seen = now, grown
-            text = self._read(record)
-            label = 'tabindex="0" role="log" aria-live="off" aria-label="Last lines of node 0"'
-            self._html = f"<pre {label}><span>{to_html(text)}</span></pre>" if text else ""
-        return self._html
+        if record.state is JobState.RUNNING:
+            grown = (self._job._tracker.growth(self._job.name), record.attempt)
+            self._html.follow(grown, lambda: self._read(record))
+        return self._html.value
 
     def _read(self, record: JobRecord) -> str:
+        text = self._text(record)
+        label = 'tabindex="0" role="log" aria-live="off" aria-label="Last lines of node 0"'
+        return f"<pre {label}><span>{to_html(text)}</span></pre>" if text else ""
+
+    def _text(self, record: JobRecord) -> str:
         try:
             chunk = self._job._tracker.backend.read_log(record.name, attempt=record.attempt, offset=-PIECE)
         except KonduktorError as error:

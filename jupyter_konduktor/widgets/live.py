@@ -57,8 +57,9 @@ class _Turn:
 class Loop:
     """The thread and what it looks after.
 
-    The watch of a backend only notes that there is news; what a widget costs is paid here. Whatever happens while a
-    widget rests is shown when it has, so the last state always arrives.
+    The watch of a backend only notes that there is news; what a widget costs is paid here, but for what it has to read,
+    which would hold up all others. Whatever happens while a widget rests is shown when it has, so the last state always
+    arrives.
     """
 
     def __init__(self) -> None:

@@ -100,9 +100,10 @@ class Shown:
             except BackendError:
                 pass  # the line says since when nothing is known
             if self._record.state.final and not self._waited:
-                items = self._view.outcome()
-                self.finish(f"{summary.ended(self._record)}: {items}" if items else "")
-                return 0
+                items = self._view.outcome(self._record)
+                if items is not None:
+                    self.finish(f"{summary.ended(self._record)}: {items}" if items else "")
+                    return 0
             return self._save(self._record) + self._view.refresh(self._record, time.time())
 
     def _save(self, record: JobRecord) -> int:

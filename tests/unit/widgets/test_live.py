@@ -12,6 +12,8 @@ from typing import Any
 import ipywidgets
 import pytest
 
+from jupyter_konduktor.errors import BackendError
+from jupyter_konduktor.group import JobGroup
 from jupyter_konduktor.state import JobState
 from jupyter_konduktor.widgets import live, shown
 from tests.unit.widgets.conftest import Scene, until
@@ -135,6 +137,56 @@ def test_one_that_is_broken_does_not_stop_the_others(
     assert "the widget of train-7fq2x failed" in caplog.text
     assert broken not in live.LOOP._turns
     broken.withdraw()
+
+
+def test_a_read_that_takes_long_holds_up_nothing_else(
+    scene: Scene, published: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, read = threading.Event(), scene.backend.read_log
+
+    def late(*args: Any, **kwargs: Any) -> Any:
+        answers.wait(60)
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(scene.backend, "read_log", late)
+    shown_one = shown.show(scene.job)
+    assert shown_one is not None
+    scene.put(JobState.RUNNING)
+    scene.write(b"the last line\n")
+    until(lambda: "Running" in shown_one._view._status.value)
+    assert shown_one._view._lines is not None
+    lines = shown_one._view._lines[1]
+    assert lines.value == ""
+    scene.put(JobState.STOPPED, "goes on")
+    until(lambda: "Stopped" in shown_one._view._status.value)
+    answers.set()
+    until(lambda: "the last line" in lines.value)
+
+
+def test_of_a_map_that_has_ended_the_last_word_counts_its_items(
+    scene: Scene, published: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.spec(items=2)
+    shown.show(JobGroup(scene.job))
+    scene.backend.items = [(0, b'{"exit":0,"value":1}'), (1, b'{"exit":1}')]
+    scene.put(JobState.FAILED, "1 of 2 items failed")
+    until(lambda: "1 done, 1 failed (1), 0 to come" in next(iter(published.values()))["text/plain"])
+
+
+def test_a_map_whose_items_cannot_be_read_ends_all_the_same(
+    scene: Scene, published: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, start: int = 0) -> Any:
+        raise BackendError("no route")
+
+    monkeypatch.setattr(scene.backend, "read_items", refuse)
+    scene.spec(items=2)
+    shown.show(JobGroup(scene.job))
+    time.sleep(0.5)
+    assert any(WIDGET in bundle for bundle in published.values())
+    scene.put(JobState.SUCCEEDED)
+    until(lambda: not any(WIDGET in bundle for bundle in published.values()))
+    assert "to come" not in next(iter(published.values()))["text/plain"]
 
 
 def test_ipywidgets_is_imported_only_when_a_widget_is_made() -> None:
