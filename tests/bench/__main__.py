@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.testbed import lifecycle, places
 
-BENCHES = ["imports", "local", "queue", "idle", "array", "widget", "server", "sidebar"]
+BENCHES = ["imports", "local", "queue", "idle", "array", "widget", "server", "sidebar", "log"]
 BENCHES += ["cluster", "cluster_idle", "cluster_log"]
-IN_BROWSER = ["sidebar"]
+IN_BROWSER = ["sidebar", "log"]
 ON_CLUSTER = [name for name in BENCHES if name.startswith("cluster")]
 HEAD = {"what": "what", "budget": "budget", "figure": "figure", "floor": "floor, same run", "verdict": "verdict"}
 PRIVATE = ["HOME", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR"]
