@@ -100,6 +100,9 @@ class RemoteFunction(Generic[P, R]):
     def map(self, *iterables: Iterable[Any], **kwargs: Any) -> JobGroup:
         """Run the function over items, as the builtin ``map`` does, all in one job.
 
+        The option ``max_parallel`` says how many run at the same time, each with the resources of the function;
+        ``retries`` how often one that fails is run again. One that fails, even by ending its process, stops no other.
+
         Parameters
         ----------
         *iterables

@@ -32,6 +32,7 @@ class JobGroup:
         self._count = int(job.record.spec.get("items", 0))
         self._envelopes: dict[int, bytes] = {}
         self._order: list[int] = []
+        self._seen = 0
         self._well: dict[int, bool] = {}
 
     def __len__(self) -> int:
@@ -69,17 +70,15 @@ class JobGroup:
     def outcomes(self) -> list[bool | None]:
         """Say of each item whether it ended well; None while it has not ended."""
         self._read()
-        for index in self._order[len(self._well) :]:
-            try:
-                self._well[index] = parse(self._envelopes[index]).exit == 0
-            except ValueError:
-                self._well[index] = False  # `item` says what is wrong with it
         return [self._well.get(index) for index in range(self._count)]
 
     def _read(self) -> None:
-        for index, envelope in self.job._tracker.backend.read_items(self.name, len(self._order)):
+        for index, envelope in self.job._tracker.backend.read_items(self.name, self._seen):
+            self._seen += 1
+            if index not in self._envelopes:
+                self._order.append(index)
             self._envelopes[index] = envelope
-            self._order.append(index)
+            self._well[index] = _is_well(envelope)
 
     def wait(self, timeout: float | None = None) -> Outcome:
         """Wait until all items have ended; see `Job.wait`."""
@@ -200,3 +199,10 @@ class JobGroup:
     def show(self) -> None:
         """Display where the job and its items stand."""
         show(self)
+
+
+def _is_well(envelope: bytes) -> bool:
+    try:
+        return parse(envelope).exit == 0
+    except ValueError:
+        return False  # `item` says what is wrong with it

@@ -84,7 +84,7 @@ def resources(record: JobRecord) -> str:
     if asked.memory:
         parts.append(f"{asked.memory / 2**30:g} GiB")
     if asked.nodes > 1:
-        parts.append(f"{asked.nodes} nodes")
+        parts.append(f"{asked.nodes} {'workers' if record.kind == 'map' else 'nodes'}")
     return ", ".join(parts)
 
 

@@ -103,7 +103,7 @@ class Task:
     name : str
         Prefix of the job's name: lower-case letters, digits and ``-``, at most 36, beginning with a letter.
     resources : Resources
-        Per node.
+        Per node; the nodes of a map are its workers.
     image, queue, priority : str, optional
     env : mapping of str to str
     secrets : mapping of str to str
@@ -128,6 +128,8 @@ class Task:
     topology : sequence of str
         How its nodes lie: ``required:LABEL`` (all where this label of their nodes has one value), ``preferred:LABEL``
         or ``unconstrained``; and ``exclusive:LABEL`` (no other such job there).
+    retries : int, default 0
+        How often an item of a map that fails is run again.
     """
 
     kind: Kind = "command"
@@ -148,6 +150,7 @@ class Task:
     items: int = 0
     launcher: str | None = None
     topology: tuple[str, ...] = ()
+    retries: int = 0
 
     @classmethod
     def create(
@@ -157,9 +160,13 @@ class Task:
         nodes: int | str | None = None,
         cpus: float | str | None = None,
         memory: int | float | str | None = None,
+        max_parallel: int | str | None = None,
         **options: Any,
     ) -> Task:
         """Make a task from loosely spelled options; options that are None are left at their defaults.
+
+        ``max_parallel`` and ``retries`` are of a map, and of no account elsewhere: a function has them for its map.
+        ``max_restarts`` is of no account for a map, whose items are run again one by one.
 
         Raises
         ------
@@ -169,8 +176,9 @@ class Task:
         known = {f.name for f in fields(cls)} - {"resources"}
         for option in options:
             if option not in known:
-                raise _unknown_option(option, known | {"gpus", "nodes", "cpus", "memory"})
+                raise _unknown_option(option, known | {"gpus", "nodes", "cpus", "memory", "max_parallel"})
         given = {key: value for key, value in options.items() if value is not None}
+        workers = _parse_int("max_parallel", max_parallel, 1, MAX_NODES) if max_parallel is not None else 1
         resources = Resources(
             gpus=parse_gpus(gpus),
             nodes=_parse_int("nodes", nodes, 1, MAX_NODES) if nodes is not None else 1,
@@ -194,9 +202,11 @@ class Task:
             "items": lambda v: _parse_int("items", v, 0, 10_000_000),
             "launcher": _parse_launcher,
             "topology": _parse_topology,
+            "retries": lambda v: _parse_int("retries", v, 0, 1000),
         }
         values = {key: parsers[key](value) if key in parsers else value for key, value in given.items()}
         task = cls(resources=resources, **values)
+        task = task._as_map(workers) if task.kind == "map" else replace(task, retries=0)
         if (task.kind == "command") != (task.command is not None):
             raise InvalidTaskError(
                 f"command: a task of kind {task.kind!r} has {'no ' if task.command is None else 'a '}command",
@@ -220,11 +230,24 @@ class Task:
             )
         return task
 
+    def _as_map(self, workers: int) -> Task:
+        """Give the task with a worker for each node, no more of them than there are items."""
+        if self.resources.nodes > 1:
+            raise InvalidTaskError(
+                f"nodes: an item of a map runs on one node, not on {self.resources.nodes}",
+                advice="max_parallel says how many items run at the same time, each on a node of its own. A function "
+                "that needs several nodes is called once for each item.",
+                field="nodes",
+                value=self.resources.nodes,
+            )
+        nodes = max(1, min(workers, self.items))
+        return replace(self, resources=replace(self.resources, nodes=nodes), max_restarts=0)
+
     def options(self, **changes: Any) -> Task:
         """Make the same task with other options, spelled as in `create`."""
         mine: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "resources"}
         r = self.resources
-        mine.update(gpus=r.gpus, nodes=r.nodes, cpus=r.cpus)
+        mine.update({"gpus": r.gpus, "max_parallel" if self.kind == "map" else "nodes": r.nodes, "cpus": r.cpus})
         exact = None if "memory" in changes else r.memory
         mine.update(changes)
         task = Task.create(**mine)

@@ -193,7 +193,10 @@ class Backend(Protocol):
         """The final envelope of the job's last attempt, None where it left none."""
 
     def read_items(self, name: str, start: int = 0) -> Sequence[tuple[int, bytes]]:
-        """The (index, envelope) pairs of a map's finished items, in the order they finished, from the start-th on."""
+        """The (index, envelope) pairs of a map's finished items, in the order they finished, from the start-th on.
+
+        An item that failed in an attempt before may come once more; then the later one counts.
+        """
 
     def read_artifact(self, name: str, reference: Mapping[str, Any]) -> memoryview:
         """The bytes an envelope's reference points to, its digest not yet checked; raises `JobLostError` if gone.

@@ -9,6 +9,8 @@ from typing import Any
 
 from jupyter_konduktor.runner.tree import signal_name
 
+ITEMS_FAILED = "ItemsFailed"
+"""The reason of a map that has run all its items, some of which have failed."""
 _LONGEST = 300
 _NOT_BEGUN = {"setup": "SetupFailed", "packages": "PackagesFailed"}
 _MEANINGS = {"SIGSEGV": "segmentation fault"}
@@ -42,6 +44,18 @@ def remote_error(envelope: bytes | None) -> tuple[str, str]:
     except (KeyError, TypeError, ValueError, RecursionError, AttributeError, binascii.Error):
         return "", ""  # a script's own value, or an error too long to stand in the envelope
     return reason, one_line(text)
+
+
+def items_failed(envelope: bytes | None) -> str:
+    """Say of a map that has run all its items how many have failed; empty if none has, or it has not."""
+    try:
+        told = json.loads(envelope or b"{}")
+        items, failed = int(told["value"]["items"]), int(told["value"]["failed"])
+        if not told["exit"]:
+            return ""  # also the value of a function that gives back such numbers
+    except (KeyError, TypeError, ValueError, RecursionError, AttributeError):
+        return ""
+    return f"{failed} of {items} items failed" if failed else ""
 
 
 def one_line(text: str, longest: int = _LONGEST) -> str:

@@ -1,6 +1,8 @@
-"""Runs a function, or the items of a map one after the other, and sends what they return."""
+"""Runs a function, or the items of a map as they come, and sends what they return."""
 
 from __future__ import annotations
+
+import os
 
 from . import codec, envelope
 from .cell import await_all, exit_code, fail, show_figures
@@ -11,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing costs a job 3 ms
     from typing import Any
 
-    from .context import Context
+    from .context import Context, Pipe
 
 
 def run(job: Context, loaded: Any) -> int:
@@ -35,19 +37,33 @@ def run(job: Context, loaded: Any) -> int:
     return 0
 
 
-def run_map(job: Context, loaded: Any) -> int:
-    """Run every item of a payload; an item that fails does not keep the others from running."""
+def run_items(job: Context, loaded: Any, orders: int, answers: Pipe) -> int:
+    """Run the items of a map that are asked for, until none is any more; gives the exit code.
+
+    Parameters
+    ----------
+    job : Context
+    loaded : Loaded
+        The payload.
+    orders : int
+        A pipe with the index of an item on each line, of which one comes at a time.
+    answers : Pipe
+        Gets a line for each, ``FAILED ENVELOPE``; or ``quit``, if the job is to end.
+    """
     function, kwargs = loaded.values["__call__"]
-    failed = 0
-    for index in range(int(job.meta["count"])):
-        code, value = _item(job, index, function, loaded.values[f"item-{index}"], kwargs)
-        if not job.original:
-            return code
-        failed += code != 0
-        if not job.rank:
-            job.send(b"item %d %d %s" % (index, code != 0, envelope.build(code, value)))
-    job.send(b"done")
-    return 1 if failed else 0
+    try:
+        while True:
+            order = os.read(orders, 32)
+            if not order:
+                return 0
+            index = int(order)
+            code, value = _item(job, index, function, loaded.values[f"item-{index}"], kwargs)
+            if not job.original:
+                return code
+            answers.write(b"%d %s\n" % (code != 0, envelope.build(code, value)))
+    except KeyboardInterrupt as error:
+        answers.write(b"quit\n")
+        return fail(job, error)
 
 
 def _item(

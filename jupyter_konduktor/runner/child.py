@@ -1,6 +1,6 @@
 """The user's process: forked by the supervisor, it becomes what a kernel is to a cell, runs the code and leaves.
 
-spec keys read here    command, cwd, env, node_env, sys_path, artifacts, artifact_limit, links, job_dir, output_dir,
+spec keys read here    kind, command, cwd, env, node_env, sys_path, artifacts, artifact_limit, links, job_dir, output_dir,
                        checkpoint_dir, display_limit, workdir, setup, packages, site
 """
 
@@ -86,7 +86,7 @@ def begin(job: Context, gate: int | None = None) -> NoReturn:
     except BaseException:  # noqa: BLE001  what is wrong here is ours; the log is where it can be read
         sys.excepthook(*sys.exc_info())
     finally:
-        _leave(job, code)
+        leave(job, code)
 
 
 def _close_others(kept: set[int]) -> None:
@@ -213,22 +213,31 @@ def _python(job: Context, gate: int | None) -> int:
         _paths(job)
         _pass(gate)
         return torchrun.run(job)
-    try:
-        loaded = _load(job)
-    except BaseException as error:  # noqa: BLE001  unpickling runs code of the user's
-        from . import failure
+    if job.spec.get("kind") == "map" and gate is not None:
+        from . import agent
 
-        failure.send(job, failure.of_loading(error, job))
+        return agent.run(job, gate)
+    loaded = load(job)
+    if loaded is None:
         return 1
     if gate is not None:
         _pass(gate)
     if job.meta["kind"] == "cell":
         from .cell import run
-    elif job.meta["kind"] == "map":
-        from .call import run_map as run
     else:
         from .call import run
     return run(job, loaded)
+
+
+def load(job: Context) -> Any:
+    """Load the payload; None if that fails, which is the job's failure then."""
+    try:
+        return _load(job)
+    except BaseException as error:  # noqa: BLE001  unpickling runs code of the user's
+        from . import failure
+
+        failure.send(job, failure.of_loading(error, job))
+        return None
 
 
 def _pass(gate: int) -> None:
@@ -281,7 +290,7 @@ def _paths(job: Context) -> None:
         sys.path.insert(0, job.modules)
 
 
-def _leave(job: Context, code: int) -> NoReturn:
+def leave(job: Context, code: int) -> NoReturn:
     """End as Python ends: wait for threads, run what was registered, flush. Then go, past the supervisor's frames."""
     try:
         if "threading" in sys.modules:

@@ -51,8 +51,8 @@ class Context:
         self.notes: list[str] = []
         self.pack: memoryview | None = None
         self.objects: dict[str, memoryview] = {}
-        self._log = _Pipe(log)
-        self._control = _Pipe(control)
+        self._log = Pipe(log)
+        self._control = Pipe(control)
 
     @property
     def sources(self) -> dict[str, dict[str, Any]]:
@@ -179,7 +179,7 @@ def value_path(spec: dict[str, Any], rank: int) -> str:
     return os.path.join(spec["job_dir"], f"value-{rank}.json")
 
 
-class _Pipe:
+class Pipe:
     """The write end of a pipe, which is written to only for as long as it still is that pipe."""
 
     def __init__(self, fd: int) -> None:
@@ -188,6 +188,7 @@ class _Pipe:
         self._identity = (status.st_dev, status.st_ino)
 
     def write(self, data: bytes) -> None:
+        """Write all of it; raises OSError if it is that pipe no more."""
         status = os.fstat(self._fd)
         if (status.st_dev, status.st_ino) != self._identity:
             raise OSError("the pipe to the runner was closed, and its number is used by something else")

@@ -83,6 +83,20 @@ def of_preparation(kind: str, said: str, output: bytes, job: Context) -> dict[st
     }
 
 
+def of_item(index: int, said: str, code: int, job: Context) -> bytes:
+    """Make the envelope of an item of a map that has failed without leaving one."""
+    document: dict[str, Any] = {
+        "ename": "ItemError",
+        "evalue": said,
+        "traceback": said,
+        "exception": None,
+        "item": index,
+        "node": None,
+        "names": {},
+    }
+    return envelope.build(code, encode(document, job))
+
+
 def _document(error: BaseException, job: Context, text: str, item: int | None) -> dict[str, Any]:
     names: dict[str, str | None] = {}
     if isinstance(error, ImportError) and error.name:

@@ -347,8 +347,9 @@ class Supervisor:
                 self._all_items = self._all_items or node.rank == 0
             elif word == b"item" and node.rank == 0:
                 index, failed, envelope = rest.split(b" ", 2)
-                self._items[int(index)] = failed == b"1"
-                self.reporter.item(int(index), envelope)
+                if int(index) not in self._items:  # a coordinator that takes the place of another tells all again
+                    self._items[int(index)] = failed == b"1"
+                    self.reporter.item(int(index), envelope)
         return bool(messages)
 
     def _drain(self, node: Node) -> None:
@@ -376,8 +377,9 @@ class Supervisor:
         code = speaker.status or 0
         self.message = self._describe(speaker)
         if self._all_items:
-            counts = b'{"items":%d,"failed":%d}' % (len(self._items), sum(self._items.values()))
-            message = envelope.build(code, counts)
+            # That items have failed is told by the envelope: the node itself has done what it was to do.
+            failed = sum(self._items.values())
+            message = envelope.build(1 if failed else 0, b'{"items":%d,"failed":%d}' % (len(self._items), failed))
         else:
             value = speaker.value or _left_value(self.spec, speaker.rank)
             if self.spec.get("rank"):
@@ -385,8 +387,8 @@ class Supervisor:
             else:
                 message = envelope.collect(code, value, output_dir(self.spec, speaker.rank))
         codes = [node.status for node in self._nodes]
-        failed = self._failed.rank if self._failed else None
-        self.reporter.finished(message, codes, failed, speaker.signal)
+        failed_node = self._failed.rank if self._failed else None
+        self.reporter.finished(message, codes, failed_node, speaker.signal)
         return code
 
     def _describe(self, node: Node) -> str:
@@ -394,13 +396,8 @@ class Supervisor:
         where = f" on node {node.rank}" if len(self._nodes) > 1 else ""
         if node.signal is None:
             return f"exit code {node.status}{where}"
-        said = f"ended by {tree.signal_name(node.signal)}{where}"
-        if node.signal == _signal.SIGSEGV:
-            said += " (segmentation fault)"
-        elif node.signal == _signal.SIGKILL and self._kill_at is None:
-            starved = tree.out_of_memory_kills() > self._out_of_memory_kills
-            said += " (out of memory)" if starved else " (not by this runner: maybe out of memory)"
-        return said
+        kills = self._out_of_memory_kills if self._kill_at is None else None
+        return f"ended by {tree.signal_name(node.signal)}{where}{tree.cause(node.signal, kills)}"
 
 
 def output_dir(spec: dict[str, Any], rank: int) -> str:

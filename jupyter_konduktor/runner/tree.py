@@ -66,6 +66,25 @@ def out_of_memory_kills() -> int:
     return 0
 
 
+def cause(signal: int, kills: int | None) -> str:
+    """Say in brackets why a signal has ended a process, as far as that is known.
+
+    Parameters
+    ----------
+    signal : int
+    kills : int or None
+        What `out_of_memory_kills` gave while it ran; None if it tells nothing of its end.
+    """
+    import _signal  # type: ignore[import-not-found]  # `signal` costs a millisecond more
+
+    if signal == _signal.SIGSEGV:
+        return " (segmentation fault)"
+    if signal == _signal.SIGKILL and kills is not None:
+        starved = out_of_memory_kills() > kills
+        return " (out of memory)" if starved else " (not by this runner: maybe out of memory)"
+    return ""
+
+
 def signal_name(number: int) -> str:
     """Name a signal (``"SIGKILL"``)."""
     import signal

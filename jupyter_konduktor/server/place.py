@@ -192,7 +192,7 @@ class Place:
         with self._lock:
             self._counting.discard(record.uid)
         try:
-            found = len(self.backend.read_items(record.name))
+            found = len(dict(self.backend.read_items(record.name)))
         except KonduktorError as error:
             _log.info("konduktor: the items of %s cannot be counted: %s", record.name, error.message)
             return

@@ -7,12 +7,14 @@ import functools
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
 import jupyter_konduktor as jk
 from jupyter_konduktor import errors
 from jupyter_konduktor.function import RemoteFunction
+from jupyter_konduktor.state import JobState
 
 
 def test_a_call_waits_streams_the_output_and_gives_the_value(capsys):
@@ -242,7 +244,7 @@ def test_a_failing_item_is_named_and_the_others_finish():
     assert dict(group.as_completed())[2] == 0.5
 
 
-def test_finished_items_survive_a_job_that_dies():
+def test_an_item_that_ends_its_process_fails_alone():
     @jk.remote
     def item(x):
         import os
@@ -253,10 +255,56 @@ def test_finished_items_survive_a_job_that_dies():
 
     group = item.map([0, 1, 2, 3])
     assert group.wait(30) == "failed"
+    assert (group.job.record.reason, group.job.record.message) == ("ItemsFailed", "1 of 4 items failed")
+    values = group.result(return_exceptions=True)
+    assert [values[index] for index in (0, 1, 3)] == [0, 1, 3]
+    assert isinstance(values[2], errors.RemoteError)
+    assert str(values[2]) == "ItemError: item 2 has ended the process that ran it: exit code 9"
+    assert (values[2].item, values[2].exit_code) == (2, 9)
+    assert group.outcomes() == [True, True, False, True]
+
+
+def test_items_run_at_the_same_time_if_they_may_and_are_no_group(tmp_path):
+    @jk.remote(max_parallel=3, retries=1)
+    def item(x, place):
+        import os
+        import time
+        from pathlib import Path
+
+        Path(place, str(x)).touch()
+        while len(list(Path(place).iterdir())) < 3:
+            time.sleep(0.01)
+        names = ("RANK", "NUM_NODES", "PET_NNODES", "PET_NODE_RANK", "MASTER_ADDR", "WORLD_SIZE")
+        return [os.environ.get(name) for name in names]
+
+    group = item.map(range(3), [str(tmp_path)] * 3)
+    assert group.result(60) == [["0", "1", "1", "0", "127.0.0.1", None]] * 3
+    assert group.job.record.spec["resources"]["nodes"] == 3
+    assert item(5, str(tmp_path))[1] == "1"
+
+
+def test_finished_items_survive_a_job_that_is_ended():
+    @jk.remote
+    def item(x):
+        import time
+
+        time.sleep(600 * (x == 2))
+        return x
+
+    group = item.map([0, 1, 2, 3])
+    while group.finished < 2:
+        assert not group.job.done()
+    group.stop()
+    while group.state is not JobState.STOPPED:
+        time.sleep(0.01)
     values = group.result(return_exceptions=True)
     assert values[:2] == [0, 1]
-    assert all(isinstance(value, errors.JobFailedError) for value in values[2:])
-    assert "item 3" in str(values[3])
+    assert all(isinstance(value, errors.JobStoppedError) for value in values[2:])
+    group.resume()
+    while group.state is not JobState.RUNNING:
+        time.sleep(0.01)
+    assert group.item(1) == 1
+    group.cancel()
 
 
 def test_a_map_of_nothing_gives_nothing():

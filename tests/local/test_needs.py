@@ -193,3 +193,14 @@ def test_cores_and_memory_are_real(local: Local) -> None:
     assert 0 < machine.cores() <= (os.cpu_count() or 1)
     assert 2**28 < machine.memory() < 2**50
     assert local.backend.queues()[0].resources["cpu"] == (0, machine.cores())
+
+
+def test_workers_of_a_map_are_counted_as_nodes_and_named_as_workers(two_gpus: None) -> None:
+    def workers(count: int, **options: Any) -> Task:
+        return Task.create(kind="map", items=1000, max_parallel=count, **options)
+
+    assert needs_of(workers(4, cpus=1), MACHINE).cpus == 4
+    with pytest.raises(InvalidTaskError, match="max_parallel=500: on this machine each worker is a process"):
+        needs_of(workers(500), MACHINE)
+    with pytest.raises(InvalidTaskError, match=r"gpus=1 on 3 workers \(max_parallel\), 3 in all"):
+        needs_of(workers(3, gpus=1), machine.capacity())

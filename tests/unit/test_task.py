@@ -157,3 +157,21 @@ def test_job_names_fit_what_jobset_makes_of_them():
     assert re.fullmatch(r"x+-[a-z0-9]{5}", name)
     assert len(f"{name}-workers-0-9999-abcde") <= 63
     assert len({new_name("a") for _ in range(500)}) > 490
+
+
+def test_the_nodes_of_a_map_are_its_workers():
+    task = Task.create(kind="map", items=10, max_parallel="4", retries=2, max_restarts=3)
+    assert (task.resources.nodes, task.retries, task.max_restarts) == (4, 2, 0)
+    assert task.options(gpus=1).resources.nodes == 4
+    assert Task.create(kind="map", items=3, max_parallel=4).resources.nodes == 3
+    assert Task.create(kind="map", items=0, max_parallel=4).resources.nodes == 1
+    with pytest.raises(InvalidTaskError, match="runs on one node, not on 2") as refused:
+        Task.create(kind="map", items=10, nodes=2)
+    assert "max_parallel" in str(refused.value)
+
+
+def test_a_function_keeps_for_its_map_what_is_of_no_account_for_a_call():
+    task = Task.create(kind="function", max_parallel=4, retries=2, nodes=3)
+    assert (task.resources.nodes, task.retries) == (3, 0)
+    with pytest.raises(InvalidTaskError, match="max_parallel: 0 is not allowed"):
+        Task.create(kind="function", max_parallel=0)

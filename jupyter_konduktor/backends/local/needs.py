@@ -54,10 +54,11 @@ def needs_of(task: Task, capacity: Capacity, *, ignore_gpus: bool = False) -> Ne
     resources, nodes = task.resources, task.resources.nodes
     limit = max(_LEAST_MAX_NODES, int(8 * capacity.cpus))
     if nodes > limit:
+        field, each = ("max_parallel", "worker") if task.kind == "map" else ("nodes", "node")
         raise InvalidTaskError(
-            f"nodes={nodes}: on this machine each node is a process, and at most {limit} are started",
-            advice='Use fewer nodes, or a cluster with backend = "kubernetes".',
-            field="nodes",
+            f"{field}={nodes}: on this machine each {each} is a process, and at most {limit} are started",
+            advice=f'Use fewer {each}s, or a cluster with backend = "kubernetes".',
+            field=field,
             value=nodes,
         )
     cpus = nodes * (resources.cpus or 1)
@@ -86,7 +87,8 @@ def _gpus(task: Task, capacity: Capacity, notes: list[str], *, ignore: bool) -> 
         notes.append(f"gpus: {asked} ignored (local_gpus = ignore); this machine has {have or 'none'}")
         return 0
     if need > have:
-        over = f" on {task.resources.nodes} nodes, {need} in all" if task.resources.nodes > 1 else ""
+        each = "workers (max_parallel)" if task.kind == "map" else "nodes"
+        over = f" on {task.resources.nodes} {each}, {need} in all" if task.resources.nodes > 1 else ""
         raise InvalidTaskError(
             f"gpus={asked}{over}: this machine has {have or 'no'} GPU{'' if have == 1 else 's'}",
             advice='Set local_gpus = "ignore" to run without them here, or use a cluster with backend = "kubernetes".',

@@ -6,6 +6,7 @@ import re
 import sqlite3
 
 from jupyter_konduktor.backends.files import map_private, read_piece
+from jupyter_konduktor.backends.items import standing
 from jupyter_konduktor.backends.lazy import LazyJson
 from jupyter_konduktor.backends.local.layout import Layout
 from jupyter_konduktor.backends.local.records import nodes_of
@@ -34,17 +35,21 @@ def envelope(layout: Layout, row: sqlite3.Row) -> bytes | None:
 
 
 def items(layout: Layout, row: sqlite3.Row) -> list[tuple[int, bytes]]:
-    """Read the index and envelope of each finished item."""
-    data = _read(layout.items(row["name"], row["attempt"])) or b""
-    lines = data.split(b"\n")[:-1]  # after the last newline is nothing, or half a line
-    return [(int(index), envelope) for index, _, envelope in (line.partition(b" ") for line in lines)]
+    """Read the index and envelope of each finished item, of the attempts before too."""
+    found = []
+    for attempt in range(row["attempt"] + 1):
+        data = _read(layout.items(row["name"], attempt)) or b""
+        lines = data.split(b"\n")[:-1]  # after the last newline is nothing, or half a line
+        found += [(int(index), envelope) for index, _, envelope in (line.partition(b" ") for line in lines)]
+    return standing(found)
 
 
 def artifact(layout: Layout, row: sqlite3.Row, sha256: str) -> memoryview:
     """Map an artifact, or a buffer that came with the payload, privately into memory."""
     name = row["name"]
     if re.fullmatch(r"[0-9a-f]{64}", sha256):
-        for path in (layout.artifact(name, row["attempt"], sha256), layout.object(sha256)):
+        attempts = range(row["attempt"], -1, -1)  # items of a map may have ended in one before the last
+        for path in (*(layout.artifact(name, attempt, sha256) for attempt in attempts), layout.object(sha256)):
             try:
                 return map_private(path)
             except FileNotFoundError:

@@ -102,6 +102,7 @@ def _environment() -> dict[str, str]:
 
 def _spec(layout: Layout, task: Task, payload: Payload | None, terms: Terms) -> dict[str, Any]:
     resources, nodes = task.resources, task.resources.nodes
+    together = 1 if task.kind == "map" else nodes  # the workers of a map are no group, as torch would take them for
     workdir = str(Path(task.workdir).expanduser().absolute()) if task.workdir else _working_directory()
     return {
         "v": 1,
@@ -119,6 +120,8 @@ def _spec(layout: Layout, task: Task, payload: Payload | None, terms: Terms) -> 
         "grace": terms.grace,
         "timeout": task.timeout,
         "max_restarts": task.max_restarts,
+        "items": task.items,
+        "retries": task.retries,
         "launcher": task.launcher,
         "setup": list(task.setup),
         "packages": list(task.packages),
@@ -130,15 +133,15 @@ def _spec(layout: Layout, task: Task, payload: Payload | None, terms: Terms) -> 
             "KONDUKTOR_NODENAME": host(),
             "KONDUKTOR_NAMESPACE": "local",
             "KONDUKTOR_ACCELERATOR_TYPE": (resources.gpus.kind or "") if resources.gpus else "",
-            "NODE_HOST_IPS": ",".join([LOCALHOST] * nodes),
+            "NODE_HOST_IPS": ",".join([LOCALHOST] * together),
             "MASTER_ADDR": LOCALHOST,
             "LOCAL_ADDR": LOCALHOST,
-            "NUM_NODES": str(nodes),
+            "NUM_NODES": str(together),
             "NUM_GPUS_PER_NODE": str(resources.gpus.count if resources.gpus else 0),
-            "PET_NNODES": str(nodes),
+            "PET_NNODES": str(together),
             "PET_NPROC_PER_NODE": str(resources.gpus.count if resources.gpus else 1),
             "PET_MASTER_ADDR": LOCALHOST,
-            **({"WORLD_SIZE": str(nodes)} if nodes > 1 else {}),
+            **({"WORLD_SIZE": str(together)} if together > 1 else {}),
             "PYTHONUNBUFFERED": "0",  # Konduktor's own spelling; any text at all means unbuffered
             **task.env,
         },

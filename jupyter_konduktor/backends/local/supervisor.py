@@ -110,13 +110,16 @@ class JobSupervisor(Reporter):
         outputs = [self._recorder.output(node) for node in range(nodes)]
         environments = []
         for node in range(nodes):
-            rank = dict.fromkeys(("RANK", "PET_NODE_RANK", "JOB_COMPLETION_INDEX"), str(node))
-            mine = {"KONDUKTOR_OUTPUT_DIR": outputs[node], **rank}
+            mine = {"KONDUKTOR_OUTPUT_DIR": outputs[node], "JOB_COMPLETION_INDEX": str(node)}
+            alone = spec["kind"] == "map"
+            mine.update(dict.fromkeys(("RANK", "PET_NODE_RANK"), "0" if alone else str(node)))
+            if alone or not node:
+                port = str(_free_port())
+            mine.update(dict.fromkeys(("MASTER_PORT", "PET_MASTER_PORT"), port))
             if spec["hide_gpus"]:
                 mine["CUDA_VISIBLE_DEVICES"] = ",".join(self._devices[node * per_node : (node + 1) * per_node])
             environments.append(mine)
-        port = str(_free_port())
-        env = {"MASTER_PORT": port, "PET_MASTER_PORT": port, "RESTART_ATTEMPT": str(restarts), **spec["env"]}
+        env = {"RESTART_ATTEMPT": str(restarts), **spec["env"]}
         timeout = spec["timeout"]
         if timeout is not None:  # for all attempts together
             self._deadline = self._deadline or time.monotonic() + timeout

@@ -8,7 +8,7 @@ import os
 from jupyter_konduktor.backends.files import write_private
 from jupyter_konduktor.backends.local.layout import Layout
 from jupyter_konduktor.backends.local.store import FINAL
-from jupyter_konduktor.backends.wording import remote_error
+from jupyter_konduktor.backends.wording import ITEMS_FAILED, items_failed, remote_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ def of_exit(envelope: bytes | None, exit_codes: Sequence[int | None], failed_nod
     """
     code = exit_codes[failed_node or 0]
     if failed_node is None and code == 0:
+        if failed_items := items_failed(envelope):
+            return Verdict("Failed", ITEMS_FAILED, failed_items, 1)
         return Verdict("Succeeded", "Completed", "", 0)
     message, (failed, error) = run.message, remote_error(envelope)
     if error:

@@ -76,6 +76,7 @@ class Job:
                 "payload": str(folder / "payload.pack"),
                 "sha256": pack.sha256,
                 "kind": pack.header["meta"]["kind"],
+                "items": pack.header["meta"].get("count", 0),
                 **self.spec,
             }
             for digest, buffer in pack.buffers.items():

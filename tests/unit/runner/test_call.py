@@ -1,4 +1,4 @@
-"""A function returns its value or its exception; the items of a map do so one by one."""
+"""A function returns its value or its exception."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from jupyter_konduktor.runner import codec
 
-from .conftest import function_pack, map_pack
+from .conftest import function_pack
 
 
 @pytest.fixture
@@ -113,42 +113,3 @@ def test_a_changed_buffer_is_refused(start):
     (digest,) = pack.buffers
     pack.buffers[digest] = memoryview(b"x" * 800_000)
     assert start(pack).wait().error()["ename"] == "IntegrityError"
-
-
-# --- map
-
-
-def test_the_items_of_a_map_come_one_by_one_and_in_full(run):
-    job = run(map_pack("def f(x):\n    print('item', x)\n    return {'x': x}", "f", [(i,) for i in range(20)]))
-    assert job.envelope.value == {"items": 20, "failed": 0}
-    assert {i: e.value for i, e in job.items.items()} == {i: {"x": i} for i in range(20)}
-
-
-def test_an_item_that_fails_does_not_stop_the_others(run):
-    job = run(map_pack("def f(x):\n    return 1 / x", "f", [(1,), (0,), (2,)]))
-    assert job.envelope.exit == 1
-    assert job.envelope.value == {"items": 3, "failed": 1}
-    assert [job.items[i].exit for i in range(3)] == [0, 1, 0]
-    error = job.error(job.items[1].value)
-    assert (error["ename"], error["item"]) == ("ZeroDivisionError", 1)
-    assert "item 1:\n" in job.text
-
-
-def test_an_item_that_exits_fails_with_its_code(run):
-    job = run(map_pack("def f(x):\n    raise SystemExit(x)", "f", [(0,), (7,)]))
-    assert [job.items[i].exit for i in range(2)] == [0, 7]
-
-
-def test_a_crash_in_a_map_keeps_the_items_before_it(run):
-    job = run(
-        map_pack(
-            "def f(x):\n    import os\n    if x == 2:\n        os.abort()\n    return x", "f", [(i,) for i in range(4)]
-        )
-    )
-    assert job.envelope.exit == 134
-    assert sorted(job.items) == [0, 1]
-
-
-def test_large_items_are_artifacts(run):
-    job = run(map_pack("def f(x):\n    return bytes(x)", "f", [(10_000,), (20_000,)]))
-    assert [len(job.load(job.items[i].value).values["value"]) for i in range(2)] == [10_000, 20_000]
