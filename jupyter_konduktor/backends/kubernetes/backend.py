@@ -13,6 +13,7 @@ from jupyter_konduktor.backends.kubernetes import doctor, queues, results, words
 from jupyter_konduktor.backends.kubernetes.api.client import Client
 from jupyter_konduktor.backends.kubernetes.api.table import Rows
 from jupyter_konduktor.backends.kubernetes.engine import Engine
+from jupyter_konduktor.backends.kubernetes.judging.about import first_record
 from jupyter_konduktor.backends.kubernetes.judging.judge import Sight, deleted, judge, noted
 from jupyter_konduktor.backends.kubernetes.logs.carriage import Carriage
 from jupyter_konduktor.backends.kubernetes.sending.submission import Submission
@@ -166,7 +167,10 @@ class KubernetesBackend:
         for page in pages:
             for jobset in rows.of(page):
                 if jobset["metadata"]["uid"] not in finals:
-                    (ended if (jobset.get("status") or {}).get("terminalState") else going).append(jobset)
+                    over = (jobset.get("status") or {}).get("terminalState")
+                    # How it ended stands in its row, but not what became of the items of a map.
+                    told = over and first_record(jobset, None).kind != "map"
+                    (ended if told else going).append(jobset)
         found = [judge(_alone(jobset), None) for jobset in ended]
         return [record for record in found if record is not None] + self._judged(going)
 

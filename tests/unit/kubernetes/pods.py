@@ -86,7 +86,7 @@ class Pod:
             payload, nodes=9 if secret else 1, inline_only=False, secrets=True, store=store is not None
         )
         self.spec = runtime.spec_of(
-            Task.create(kind=kind, nodes=nodes, **task),
+            Task.create(kind=kind, nodes=nodes, items=pack.header["meta"].get("count") if pack else None, **task),
             name="job-x",
             nonce=NONCE,
             grace=5,

@@ -208,6 +208,12 @@ def test_host_names_that_are_too_many_are_noted() -> None:
         ({"gpus": 9}, "gpus", "9 is more nvidia.com/gpu than queue a (ClusterQueue cq) can ever hold: its quota is 8"),
         ({"gpus": 4, "nodes": 3}, "gpus", "3 nodes x 4 is more"),
         ({"gpus": 10**9 - 1}, "gpus", "its quota is 8"),
+        (
+            {"kind": "map", "items": 99, "gpus": 3, "max_parallel": 3},
+            "max_parallel",
+            "max_parallel=3: 3 workers x 3 is more",
+        ),
+        ({"kind": "map", "items": 99, "gpus": 9, "max_parallel": 3}, "gpus", "9 is more nvidia.com/gpu"),
         ({"memory": "64Gi"}, "memory", "64Gi is more memory than queue a (ClusterQueue cq) can ever hold"),
         ({"cpus": 8.5}, "cpus", "8.5 is more cpu"),
         ({"gpus": "MI300X:1"}, "gpus", "has no amd.com/gpu; it has cpu, memory, nvidia.com/gpu"),

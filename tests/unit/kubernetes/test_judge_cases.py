@@ -98,6 +98,53 @@ def test_first_node_that_failed_is_blamed_and_not_those_that_were_ended() -> Non
     assert (record.failed_node, record.exit_code) == (1, 5)
 
 
+# --- maps
+
+
+def mapped(name: str, code: int, value: str, kind: str = "map") -> Sight:
+    """A life as that of a map, whose worker 0 ended like that."""
+    sight = sight_of(name)
+    annotations = (sight.jobset or {})["metadata"]["annotations"]
+    annotations[words.TASK] = json.dumps({**json.loads(annotations[words.TASK]), "kind": kind})
+    for pod in sight.pods:
+        if pod["metadata"]["labels"][words.COMPLETION_INDEX] == "0":
+            state = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+            state.update({"exitCode": code, "message": value})
+    return sight
+
+
+def test_items_that_failed_fail_a_map_whose_pods_ended_well() -> None:
+    failed = '{"exit":1,"value":{"items":9,"failed":2}}'
+    record = judged(mapped("success", 0, failed))
+    assert (record.state, record.reason, record.exit_code) == (JobState.FAILED, "ItemsFailed", 1)
+    assert record.message == "2 of 9 items failed"
+    assert judged(mapped("success", 0, failed, kind="function")).state is JobState.SUCCEEDED
+    assert judged(mapped("success", 0, '{"exit":0,"value":{"items":9,"failed":0}}')).state is JobState.SUCCEEDED
+
+
+def test_items_that_ended_well_make_up_for_a_worker_that_did_not() -> None:
+    record = judged(mapped("rank-fails", 0, '{"exit":0,"value":{"items":9,"failed":0}}'))
+    assert (record.state, record.reason, record.exit_code) == (JobState.SUCCEEDED, "Completed", 0)
+    record = judged(mapped("rank-fails", 0, '{"exit":1,"value":{"items":9,"failed":1}}'))
+    assert (record.state, record.message, record.failed_node) == (JobState.FAILED, "1 of 9 items failed", None)
+
+
+@pytest.mark.parametrize("left", ["", "{", '{"exit":137}', '{"exit":1,"value":3}'])
+def test_map_that_tells_nothing_of_its_items_ended_as_its_jobset_says(left: str) -> None:
+    record = judged(mapped("failure", 3, left))
+    assert (record.state, record.message) == (JobState.FAILED, "exit code 3")
+
+
+def test_items_are_told_of_before_the_jobset_has_ended() -> None:
+    sight = mapped("success", 0, '{"exit":1,"value":{"items":9,"failed":2}}')
+    jobset: Any = sight.jobset
+    jobset["status"] = {"restarts": 0}
+    assert judged(sight).message == "2 of 9 items failed"
+
+
+# --- ends that may not be ends
+
+
 def test_kill_from_outside_is_not_final_before_the_jobset_says_so() -> None:
     sight = sight_of("failure")
     jobset = part(dict(sight.jobset or {}))

@@ -112,6 +112,7 @@ ORDERS = {
         queue=None, task={"timeout": "1h", "cpus": 0.5, "priority": "high-priority", "max_restarts": 1}
     ),
     "pod-config": lambda: order(pod_config=RICH, task={"env": {"NCCL_DEBUG": "WARN"}}),
+    "map": lambda: order(task={"kind": "map", "items": 1000, "max_parallel": 4, "retries": 2, "max_restarts": 3}),
     "amd": lambda: order(task={"gpus": "MI300X:8", "kind": "command", "command": ["./train.sh", "$HOME"]}, cpus=None),
 }
 

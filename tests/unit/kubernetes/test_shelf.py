@@ -168,14 +168,29 @@ def test_first_envelope_of_an_attempt_stands(shelf: Shelf) -> None:
     assert job.envelope() == b'{"exit":0,"value":2}'
 
 
-def test_items_are_those_of_the_last_attempt(shelf: Shelf) -> None:
+def test_items_come_in_the_order_in_which_they_ended(shelf: Shelf) -> None:
     job = shelf.keep("u1", "job")
-    job.carried(Item(0, 1, 1, b"old"), attempt=0)
     job.save(RECORD)
     for index in (4, 2, 4):
         job.carried(Item(index, 1, 1, b"%d" % index), attempt=1)
     assert job.items() == [(4, b"4"), (2, b"2")]
     assert job.items(1) == [(2, b"2")]
+
+
+def test_an_item_that_ended_well_is_not_replaced_by_a_later_attempt(shelf: Shelf) -> None:
+    job = shelf.keep("u1", "job")
+    for index, code in ((0, 0), (1, 1)):
+        job.carried(Item(index, 1, 1, b'{"exit":%d,"value":"old"}' % code), attempt=0)
+    first = job.items()
+    for index in range(3):
+        job.carried(Item(index, 1, 1, b'{"exit":0,"value":"new"}'), attempt=1)
+    assert job.items()[:2] == first
+    assert dict(job.items()) == {
+        0: b'{"exit":0,"value":"old"}',
+        1: b'{"exit":0,"value":"new"}',
+        2: b'{"exit":0,"value":"new"}',
+    }
+    assert [index for index, _ in job.items(2)] == [1, 2]
 
 
 def test_artifact_is_mapped_as_a_copy(shelf: Shelf) -> None:

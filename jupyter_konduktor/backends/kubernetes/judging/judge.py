@@ -22,6 +22,7 @@ from jupyter_konduktor.backends.kubernetes.judging.ends import (
     told,
 )
 from jupyter_konduktor.backends.kubernetes.judging.history import Life
+from jupyter_konduktor.backends.kubernetes.judging.items import by_items
 from jupyter_konduktor.backends.kubernetes.judging.nodes import Node
 from jupyter_konduktor.backends.kubernetes.judging.objects import (
     Object,
@@ -228,13 +229,7 @@ class _Judgement:
         self.life.enter(state, end.time, end.reason, end.message)
 
     def _told(self) -> End | None:
-        return told(
-            self.scene.jobset,
-            self.scene.workload,
-            self.scene.latest(),
-            self.life.restarts,
-            self.life.since(JobState.STARTING),
-        )
+        return _end(self.known, self.scene, self.life)
 
     def _early(self) -> End | None:
         if self.scene.sight.gone or self.scene.sight.cancelled or self.scene.is_losing_its_place():
@@ -247,7 +242,8 @@ class _Judgement:
                 task = Task.from_json(self.known.spec)
                 pods, most = pods or task.resources.nodes, task.max_restarts
         current = [node for node in self.scene.current() if not node.disrupted]
-        return early(self.scene.jobset, pods, most, current, self.life.restarts)
+        found = early(self.scene.jobset, pods, most, current, self.life.restarts)
+        return by_items(found, current) if self.known.kind == "map" else found
 
     # --- the record
 
@@ -270,7 +266,7 @@ def _completed(held: JobRecord, sight: Sight) -> JobRecord:
         return held
     life = Life(held, held.created)
     scene = Scene(sight, sight.jobset, life)
-    end = told(sight.jobset, sight.workload, scene.latest(), life.restarts, life.since(JobState.STARTING))
+    end = _end(held, scene, life)
     if end is None or end.exit_code is None or end.succeeded is not (held.state is JobState.SUCCEEDED):
         return held
     life.say(end.reason, end.message)
@@ -294,6 +290,13 @@ def _run_again(held: JobRecord, sight: Sight) -> str:
 
 
 _ONCE_MORE = "just as it ended: the cluster runs it once more, and what it gave first stands"
+
+
+def _end(record: JobRecord, scene: Scene, life: Life) -> End | None:
+    """Say how a job ended, once the cluster says that it has."""
+    nodes = scene.latest()
+    found = told(scene.jobset, scene.workload, nodes, life.restarts, life.since(JobState.STARTING))
+    return by_items(found, nodes) if record.kind == "map" else found
 
 
 def _with(record: JobRecord, life: Life, **changes: Any) -> JobRecord:

@@ -102,6 +102,8 @@ class Quota:
         known = [limit for limit in limits if limit is not None]
         if len(known) < len(limits) or nodes * amount <= max(known):
             return
+        if task.kind == "map" and amount <= max(known):
+            self._refuse_workers(task, resource, amount, max(known))
         over = f"{nodes} nodes x {_shown(resource, amount)} is" if nodes > 1 else f"{_shown(resource, amount)} is"
         raise InvalidTaskError(
             f"{_field(resource, task)}: {over} more {resource} than {self.title} can ever hold: its quota is "
@@ -109,6 +111,16 @@ class Quota:
             advice="Ask for less, or choose another queue; %konduktor queues lists them.",
             field=_field(resource, task),
             value=str(nodes * amount),
+        )
+
+    def _refuse_workers(self, task: Task, resource: str, amount: Decimal, limit: Decimal) -> None:
+        nodes, fitting = task.resources.nodes, int(limit // amount)
+        raise InvalidTaskError(
+            f"max_parallel={nodes}: {nodes} workers x {_shown(resource, amount)} is more {resource} than {self.title} "
+            f"can ever hold: its quota is {_shown(resource, limit)}",
+            advice=f"max_parallel={fitting} fits; or choose another queue, %konduktor queues lists them.",
+            field="max_parallel",
+            value=nodes,
         )
 
     def _kind_notes(self, task: Task, resource: str, selector: Mapping[str, str]) -> list[str]:

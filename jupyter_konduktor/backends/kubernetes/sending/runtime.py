@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_konduktor.backends.kubernetes import words
 from jupyter_konduktor.backends.kubernetes.sending import archive
+from jupyter_konduktor.backends.kubernetes.sending.manifest.environment import host
 from jupyter_konduktor.errors import InputTooLargeError
 from jupyter_konduktor.payload.limits import size_text
 from jupyter_konduktor.payload.piece import Piece
-from jupyter_konduktor.runner import bundle
+from jupyter_konduktor.runner import bundle, link
 
 if TYPE_CHECKING:
     from jupyter_konduktor.payload import Payload
@@ -320,6 +321,10 @@ def spec_of(
     }
     if task.resources.nodes > 1:
         spec["nodes"] = task.resources.nodes
+    if task.kind == "map":
+        spec.update(items=task.items, retries=task.retries)
+        if task.resources.nodes > 1:
+            spec["coordinator"] = [host(name, 0), link.PORT]
     if task.command is not None:
         spec["command"] = list(task.command)
     if task.launcher:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_konduktor.backends.files import PRIVATE_FILE, make_private_folders, map_private, write_all, write_private
+from jupyter_konduktor.backends.items import standing
 from jupyter_konduktor.backends.kubernetes.logs.logfile import LogFile
 from jupyter_konduktor.backends.kubernetes.shelf.images import Images
 from jupyter_konduktor.backends.kubernetes.shelf.ledger import Ledger
@@ -313,13 +314,12 @@ class JobShelf:
                 _log.warning("konduktor: the result of %s is kept in memory only: %s", self.name, error.message)
 
     def items(self, start: int = 0) -> list[tuple[int, bytes]]:
-        """Read the index and envelope of each finished item of the last attempt, from the start-th on."""
-        rows = self._ledger.rows(
-            "SELECT item, data FROM items WHERE job = ? AND attempt = (SELECT attempt FROM jobs WHERE uid = ?) "
-            "ORDER BY seq LIMIT -1 OFFSET ?",
-            *(self.uid, self.uid, start),
-        )
-        return [(item, data) for item, data in rows]
+        """Read the index and envelope of each finished item, of the attempts before too, from the start-th on."""
+        query = "SELECT item, data FROM items WHERE job = ? ORDER BY seq LIMIT -1 OFFSET ?"
+        several = self._ledger.row("SELECT min(attempt) < max(attempt) FROM items WHERE job = ?", self.uid)
+        if several and several[0]:
+            return standing((item, data) for item, data in self._ledger.rows(query, self.uid, 0))[start:]
+        return [(item, data) for item, data in self._ledger.rows(query, self.uid, start)]
 
     def artifact(self, sha256: str) -> memoryview | None:
         """Map an artifact privately into memory; None if it is not here."""

@@ -41,6 +41,8 @@ def hosts(name: str, nodes: int) -> list[str]:
 def template(order: Order) -> list[Variable]:
     """Give the variables that every job has."""
     nodes, gpus = order.task.resources.nodes, order.task.resources.gpus
+    if order.task.kind == "map":
+        nodes = 1  # its workers are no group, as torch would take them for
     rank = f"metadata.annotations['{words.COMPLETION_INDEX}']"
     all_hosts = hosts(order.name, nodes)
     per_node = str(gpus.count if gpus else 0)
@@ -67,6 +69,9 @@ def template(order: Order) -> list[Variable]:
         "USER": order.user.name,
         "LOGNAME": order.user.name,
     }
+    ranks = ("RANK", "PET_NODE_RANK", "SKYPILOT_NODE_RANK")
+    if order.task.kind == "map":
+        plain |= dict.fromkeys(ranks, "0")
     if nodes > 1:
         # With RANK it is what torch.distributed takes where one process runs on each node; alone, a job is no group.
         plain["WORLD_SIZE"] = str(nodes)
@@ -75,9 +80,7 @@ def template(order: Order) -> list[Variable]:
     fields = {
         "KONDUKTOR_NODENAME": "spec.nodeName",
         "LOCAL_ADDR": "status.podIP",
-        "RANK": rank,
-        "PET_NODE_RANK": rank,
-        "SKYPILOT_NODE_RANK": rank,
+        **dict.fromkeys(() if order.task.kind == "map" else ranks, rank),
         "RESTART_ATTEMPT": f"metadata.labels['{words.RESTART_ATTEMPT}']",
     }
     of_pod = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()]

@@ -22,6 +22,12 @@ KEEP = 86_400
 """Seconds that a finished JobSet stays, and with it its log and its result for whoever has not read them yet."""
 
 
+LOSSES = 3
+"""How often the pod of a map's worker is made again if it was killed, as for want of memory."""
+
+KILLED = (128 + 9, 128 + 15)
+
+
 def build(order: Order) -> dict[str, Any]:
     """Make the JobSet of a job, as the API takes it.
 
@@ -110,6 +116,8 @@ def _spec(order: Order) -> dict[str, Any]:
 
 def _job(order: Order) -> dict[str, Any]:
     nodes = order.task.resources.nodes
+    if order.task.kind == "map":
+        return _map(order)
     # One pod that was evicted with its node is made again by itself. Of several, the others would wait for it without
     # end: they all start anew.
     action = "Ignore" if nodes == 1 else "FailJob"
@@ -123,9 +131,38 @@ def _job(order: Order) -> dict[str, Any]:
         },
         "template": pod.template(order),
     }
-    if order.queue is None and order.task.timeout is not None:
-        job["activeDeadlineSeconds"] = math.ceil(order.task.timeout)
-    return job
+    return {**job, **_deadline(order)}
+
+
+def _map(order: Order) -> dict[str, Any]:
+    """Make the Job of a map: workers that can do without each other, but for the first, which gives out the items.
+
+    A worker ends well if its items fail, so what fails is a pod. It is made again, a few times if it was not evicted.
+    The Job has succeeded when the first worker has, and ends the others: one that comes late finds nothing to do.
+    """
+    disrupted = {"onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    # What the runner itself ends with is the same for all workers, and the next time: a payload that cannot be loaded,
+    # a setup command that fails. A killed one may be an item's fault.
+    by_itself = {"containerName": words.CONTAINER, "operator": "NotIn", "values": [*KILLED]}
+    return {
+        "parallelism": order.task.resources.nodes,
+        "completions": order.task.resources.nodes,
+        "completionMode": "Indexed",
+        "backoffLimitPerIndex": LOSSES,
+        "podFailurePolicy": {
+            "rules": [{"action": "Ignore", **disrupted}, {"action": "FailJob", "onExitCodes": by_itself}]
+        },
+        "successPolicy": {"rules": [{"succeededIndexes": "0"}]},
+        "template": pod.template(order),
+        **_deadline(order),
+    }
+
+
+def _deadline(order: Order) -> dict[str, Any]:
+    """Limit the time of a job that no queue limits."""
+    if order.queue is not None or order.task.timeout is None:
+        return {}
+    return {"activeDeadlineSeconds": math.ceil(order.task.timeout)}
 
 
 def _failure_policy(order: Order) -> dict[str, Any]:
@@ -133,7 +170,7 @@ def _failure_policy(order: Order) -> dict[str, Any]:
     rules: list[dict[str, Any]] = []
     if order.queue is None and order.task.timeout is not None:
         rules.append({"name": "outOfTime", "action": "FailJobSet", "onJobFailureReasons": ["DeadlineExceeded"]})
-    if order.task.resources.nodes > 1:
+    if order.task.resources.nodes > 1 and order.task.kind != "map":
         rules.append(
             {
                 "name": "nodeDisrupted",
