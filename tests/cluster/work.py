@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import time
 from typing import Any
 
@@ -34,3 +36,16 @@ def bumped(data: Any) -> Any:
     """Change the first byte in place; give it back beside the pickle, as arrays are, though without any package."""
     data[0] ^= 255
     return pickle.PickleBuffer(data)
+
+
+def pause(x: int, seconds: float = 0.1) -> int:
+    time.sleep(seconds)
+    return x
+
+
+def picky(x: int) -> int:
+    if x == 3:
+        raise ValueError(x)
+    if x == 5:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return x

@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from jupyter_konduktor.backends import get_backend
 from jupyter_konduktor.backends.local.backend import LocalBackend
 from jupyter_konduktor.backends.protocol import Backend, Event, LogGrew
 from jupyter_konduktor.config import Settings
+from jupyter_konduktor.payload import capture_map
 from jupyter_konduktor.runner.envelope import Envelope, parse
 from jupyter_konduktor.runner.stream import StreamDecoder
 from jupyter_konduktor.state import JobRecord, JobState
@@ -78,6 +79,19 @@ class Harness:
 
     def submit(self, script: str, *, key: str | None = None, **options: Any) -> JobRecord:
         return self.backend.submit(self.task(script, **options), None, key=key or uuid.uuid4().hex)
+
+    def map(self, function: Callable[..., Any], items: Iterable[Any], **options: Any) -> JobRecord:
+        """Run a function over items to the end."""
+        calls = [(item,) for item in items]
+        where = {"name": "m", **self._where, **options}
+        task = Task.create(kind="map", items=len(calls), **where)
+        self.backend.check(task)
+        payload = capture_map(function, calls, {}, environ={})
+        return self.wait(self.backend.submit(task, payload, key=uuid.uuid4().hex))
+
+    def items(self, record: JobRecord) -> dict[int, Envelope]:
+        """Read what became of the items of a map."""
+        return {index: parse(envelope) for index, envelope in self.backend.read_items(record.name)}
 
     def fill(self) -> JobRecord:
         """Submit a job that takes all there is until it is cancelled, and wait until it runs."""
