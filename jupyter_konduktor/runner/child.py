@@ -1,7 +1,7 @@
 """The user's process: forked by the supervisor, it becomes what a kernel is to a cell, runs the code and leaves.
 
-spec keys read here    kind, command, cwd, env, node_env, sys_path, artifacts, artifact_limit, links, job_dir, output_dir,
-                       checkpoint_dir, display_limit, workdir, setup, packages, site
+spec keys read here    kind, command, cwd, env, node_env, sys_path, artifacts, artifact_limit, links, job_dir,
+                       output_dir, checkpoint_dir, display_limit, workdir, setup, packages, site
 """
 
 from __future__ import annotations

@@ -163,7 +163,9 @@ def test_an_unknown_and_a_forbidden_namespace_are_told_apart() -> None:
     with pytest.raises(SubmitError, match=r"no namespace team on this cluster; did you mean teams\? There is other"):
         choose(unknown)
     forbidden = cluster("a", rules=[], objects={"/api/v1/namespaces/team": denied()})
-    with pytest.raises(AccessDeniedError, match=r"create jobsets\.jobset\.x-k8s\.io in namespace team as alice") as caught:
+    with pytest.raises(
+        AccessDeniedError, match=r"create jobsets\.jobset\.x-k8s\.io in namespace team as alice"
+    ) as caught:
         choose(forbidden)
     assert caught.value.advice.endswith("or set another namespace.")
     seen = cluster("a", rules=[], objects={"/api/v1/namespaces": listed("team", "teams", "other")})
