@@ -49,7 +49,7 @@ def install(admin: Api) -> None:
     admin.ensure(f"{KUEUE}/resourceflavors", {**_kueue("ResourceFlavor", FLAVOR), "spec": {}})
     for name, value in PRIORITIES.items():
         admin.ensure(f"{KUEUE}/workloadpriorityclasses", {**_kueue("WorkloadPriorityClass", name), "value": value})
-    make_namespace(admin, TEAM, TEAM_QUOTA)
+    make_namespace(admin, TEAM, TEAM_QUOTA, preemption={"withinClusterQueue": "LowerPriority"})
     bind(admin, TEAM, "alice", "notebook-user", user("alice"))
     bind(admin, TEAM, "bob", "kueue-batch-user-role", user("bob"))
     bind(admin, None, "alice", "cluster-reader", user("alice"))
