@@ -9,7 +9,7 @@ from typing import Any
 
 from jupyter_konduktor.backends.kubernetes import queues, words
 from jupyter_konduktor.backends.kubernetes.held import PODS, WORKLOADS, Held
-from jupyter_konduktor.backends.kubernetes.judging.starting import MISTAKEN, MOVING, PASSING
+from jupyter_konduktor.backends.kubernetes.judging import starting
 from jupyter_konduktor.backends.kubernetes.positions import Positions
 from jupyter_konduktor.backends.kubernetes.roster import Call, Roster
 from jupyter_konduktor.backends.kubernetes.shelf.shelf import JobShelf
@@ -134,14 +134,13 @@ class Upkeep:
 
     def stuck(self, held: Held, record: JobRecord, now: float) -> JobRecord:
         """Note on the record whether nobody should wait for the job any longer."""
-        moves = record.reason in (MOVING if self._roster.sees(PODS) else PASSING)
-        if record.state is not JobState.STARTING or moves or held.shelf.cancelled:
+        if record.state is not JobState.STARTING or record.reason in starting.PASSING or held.shelf.cancelled:
             held.stuck_since = None
         elif held.stuck_since is None:
-            held.stuck_since = now
+            held.stuck_since = now - (starting.SILENCE if record.reason in starting.SILENT else 0.0)
         stuck = held.stuck_since is not None and now - held.stuck_since >= self._stuck_after
         # What to do with a job is for the process to say that sent it: others of this user may be set otherwise.
-        hopeless = stuck and record.reason in MISTAKEN
+        hopeless = stuck and record.reason in starting.MISTAKEN
         if hopeless and self._give_up is not None and held.carriage.mine and not held.gave_up:
             held.gave_up = True
             self._errand(partial(self._give_up, held.name, f"it could not start: {record.message or record.reason}"))

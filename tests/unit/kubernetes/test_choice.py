@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_konduktor.backends.kubernetes import quantity
+from jupyter_konduktor.backends.kubernetes import quantity, words
 from jupyter_konduktor.backends.kubernetes.rights import Rights, role
 from jupyter_konduktor.backends.kubernetes.sending import choice as choosing
 from jupyter_konduktor.backends.kubernetes.sending.choice import Choice, Chooser
@@ -163,9 +163,7 @@ def test_an_unknown_and_a_forbidden_namespace_are_told_apart() -> None:
     with pytest.raises(SubmitError, match=r"no namespace team on this cluster; did you mean teams\? There is other"):
         choose(unknown)
     forbidden = cluster("a", rules=[], objects={"/api/v1/namespaces/team": denied()})
-    with pytest.raises(
-        AccessDeniedError, match=r"create jobsets\.jobset\.x-k8s\.io in namespace team as alice"
-    ) as caught:
+    with pytest.raises(AccessDeniedError, match=r"create jobsets\.jobset.* in namespace team as alice") as caught:
         choose(forbidden)
     assert caught.value.advice.endswith("or set another namespace.")
     seen = cluster("a", rules=[], objects={"/api/v1/namespaces": listed("team", "teams", "other")})
@@ -335,7 +333,7 @@ def test_what_is_tried_follows_from_the_rights() -> None:
     rules = role("team")["rules"]
     none = cluster("a", rules=rules)
     choose(none)
-    assert none.count("POST /a") == 1  # the rules alone
+    assert none.count("POST /a") == 2  # the rules, and once for each queue whether it leads to another cluster
     warning = 'would violate PodSecurity "restricted:latest"'
     job = {"verbs": ["create"], "apiGroups": ["batch"], "resources": ["jobs"]}
     only_jobs = cluster("a", rules=[*rules, job], dry_run=lambda path, body: Reply(body, (warning,)))
@@ -402,3 +400,39 @@ def test_no_quantities(text: str) -> None:
 def test_amounts_as_they_are_written() -> None:
     assert [quantity.cores(value) for value in (8.0, 0.5, 0.001, 1.25)] == ["8", "500m", "1m", "1250m"]
     assert [quantity.size(value) for value in (16 << 30, 1536 << 20, 1000, 0)] == ["16Gi", "1536Mi", "1000", "0"]
+
+
+# --- queues of other clusters
+
+
+def _multikueue(path: str, body: dict[str, Any]) -> Reply:
+    """What Kueue makes of a JobSet whose queue leads to another cluster."""
+    return Reply(
+        {**body, "spec": {**body["spec"], "managedBy": words.MULTIKUEUE}} if body["kind"] == "JobSet" else body
+    )
+
+
+CHECKED = {"admissionChecksStrategy": {"admissionChecks": [{"name": "multikueue"}]}}
+CPU = flavor("default", cpu="8", memory="32Gi")
+
+
+@pytest.mark.parametrize(
+    ("quota", "dry_run", "asked", "elsewhere"),
+    [
+        (cluster_queue(CPU), _multikueue, 0, False),
+        (cluster_queue(CPU, **CHECKED), _multikueue, 1, True),
+        (cluster_queue(CPU, **CHECKED), lambda path, body: Reply(body), 1, False),
+        (cluster_queue(CPU, admissionChecks=["multikueue"]), _multikueue, 1, True),
+        (denied(), _multikueue, 1, True),
+    ],
+)
+def test_a_queue_of_other_clusters_is_known_by_what_kueue_makes_of_a_job(
+    quota: Any, dry_run: Any, asked: int, *, elsewhere: bool
+) -> None:
+    """Where the ClusterQueue can be seen and has no checks, nothing is asked."""
+    made = cluster("a", quota=quota, dry_run=dry_run)
+    choosing_one = chooser(made)
+    choice = [choosing_one.choose(task()) for _ in range(3)][-1]
+    assert choice.elsewhere is elsewhere
+    assert any("MultiKueue" in note for note in choice.notes) is elsewhere
+    assert made.sent.count(f"POST {words.jobsets('team')}") == asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,13 +12,16 @@ import pytest
 
 from jupyter_konduktor.backends.kubernetes import words
 from jupyter_konduktor.backends.kubernetes.sending import submission
+from jupyter_konduktor.backends.kubernetes.sending.choice import Choice, Chooser
 from jupyter_konduktor.backends.kubernetes.sending.submission import Submission
 from jupyter_konduktor.backends.kubernetes.shelf.shelf import Shelf
 from jupyter_konduktor.backends.kubernetes.site import Site
 from jupyter_konduktor.config import Settings
 from jupyter_konduktor.errors import ApiError, SubmitError, UnreachableError
+from jupyter_konduktor.runner import codec
 from jupyter_konduktor.task import Task
 from tests.unit.kubernetes.cluster import Cluster, Reply
+from tests.unit.kubernetes.pods import payload_of
 from tests.unit.kubernetes.test_choice import cluster
 
 TASK = Task.create(kind="command", command=["true"], name="train", image="python:3.12", queue="only")
@@ -103,3 +107,20 @@ def test_a_webhook_that_says_no_is_heard_at_once(place: Making, sending: Submiss
     with pytest.raises(SubmitError, match=r"The cluster refused the job: .*webhook"):
         sending.submit(TASK, None, key="k", origin={})
     assert place.count("jobsets") == 1
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_where_nothing_but_the_jobset_goes_it_holds_all_there_is(
+    place: Making, sending: Submission, monkeypatch: pytest.MonkeyPatch, *, elsewhere: bool
+) -> None:
+    choice = Choice("only", "cq", 1.0, (), elsewhere=elsewhere)
+    monkeypatch.setattr(Chooser, "choose", lambda chooser, task: choice)
+    pack = codec.dump({"data": random.Random(0).randbytes(40_000)}, main={})
+    pack.header["meta"] = {"kind": "cell"}
+    task = replace(TASK, kind="cell", command=None)
+    jobset, _ = sending.submit(task, payload_of(pack), key="k", origin={})
+    others = [path for path in place.made if not path.startswith(words.jobsets("team"))]
+    (container,) = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"]
+    names = {variable["name"] for variable in container["env"]}
+    assert ({"KONDUKTOR_PAYLOAD_RUNNER", "KONDUKTOR_PAYLOAD"} <= names) is elsewhere
+    assert [path.split("/")[5] for path in others] == ([] if elsewhere else ["configmaps", "secrets"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jupyter_konduktor.backends.kubernetes.held import Held
+from jupyter_konduktor.backends.kubernetes.judging.starting import SILENCE
 from jupyter_konduktor.backends.kubernetes.positions import Positions
 from jupyter_konduktor.backends.kubernetes.upkeep import Upkeep
 from jupyter_konduktor.state import JobRecord, JobState
@@ -68,31 +69,25 @@ class Care:
 
 
 @pytest.mark.parametrize(
-    ("reason", "ends_wait", "is_given_up"),
+    ("reason", "stuck_at", "is_given_up"),
     [
-        *((reason, True, True) for reason in ("ImagePullBackOff", "CreateContainerConfigError", "FailedCreate")),
-        *((reason, True, False) for reason in ("Unschedulable", "NoPods", "NotTakenUp")),
-        *((reason, True, False) for reason in ("Admitted", "Pending", "Scheduled")),
-        *((reason, False, False) for reason in ("ContainerCreating", "PodInitializing", "Restarted", "Dispatched")),
+        *((reason, STUCK_AFTER + 1, True) for reason in ("ImagePullBackOff", "FailedCreate", "FailedMount")),
+        ("Unschedulable", STUCK_AFTER + 1, False),
+        *((reason, STUCK_AFTER + 1 - SILENCE, False) for reason in ("NoPods", "NotScheduled", "NotTakenUp")),
+        *((reason, None, False) for reason in ("Admitted", "Pending", "ContainerCreating", "Restarted", "Dispatched")),
     ],
 )
-def test_only_what_was_asked_for_in_error_is_given_up(reason: str, *, ends_wait: bool, is_given_up: bool) -> None:
+def test_only_what_was_asked_for_in_error_is_given_up(
+    reason: str, stuck_at: float | None, *, is_given_up: bool
+) -> None:
     """An autoscaler may bring a machine, and a controller may be started again."""
     care = Care()
     held = care.job("train", reason=reason)
     assert not care.stuck(held, 1.0)
-    assert not care.stuck(held, STUCK_AFTER)
-    assert care.stuck(held, STUCK_AFTER + 1) is ends_wait
+    assert not care.stuck(held, (stuck_at or STUCK_AFTER) - 1)
+    assert care.stuck(held, STUCK_AFTER + 1) is (stuck_at is not None)
     care.run_errands()
     assert care.given_up == (["train: it could not start: " + reason] if is_given_up else [])
-
-
-def test_nothing_is_stuck_because_its_pods_cannot_be_seen() -> None:
-    care = Care()
-    care.roster.unseen.add("pods")
-    held = care.job("train", reason="Admitted")
-    care.stuck(held, 1.0)
-    assert not care.stuck(held, STUCK_AFTER + 1)
 
 
 def test_one_look_at_the_events_does_for_all_jobs() -> None:

@@ -13,11 +13,14 @@ from jupyter_konduktor.backends.wording import one_line
 
 Said = tuple[str, str]
 
-MOVING = frozenset({"", "Restarted", "Dispatched", "ContainerCreating", "PodInitializing"})
-"""Reasons of a start at which something is at work, however long it takes."""
+PASSING = frozenset({
+    *("", "Admitted", "Restarted", "Pending", "Scheduled", "ContainerCreating", "PodInitializing"),
+    "Dispatched",
+})  # fmt: skip
+"""Reasons of a start that goes well."""
 
-PASSING = MOVING | {"Admitted", "Pending", "Scheduled"}
-"""Reasons of a start that goes well; what is not at work yet in the others needs no time for it."""
+SILENT = frozenset({"NoPods", "NotScheduled", "NotTakenUp"})
+"""Reasons of a start on which nothing has acted for `SILENCE`."""
 
 MISTAKEN = frozenset({
     *("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"),

@@ -54,12 +54,15 @@ class Choice:
         Cores to ask for where the task names none; None if the queue counts none.
     notes : tuple of str
         One line each.
+    elsewhere : bool
+        The queue gives its jobs to other clusters (MultiKueue), which nothing but the JobSet reaches.
     """
 
     queue: str | None
     cluster_queue: str
     cpus: float | None
     notes: tuple[str, ...]
+    elsewhere: bool = False
 
 
 class Chooser:
@@ -85,6 +88,7 @@ class Chooser:
         self._rehearsal = Rehearsal(client, rights, clock=clock)
         self._lock = threading.Lock()
         self._seen: dict[str, tuple[float, Seen]] = {}
+        self._elsewhere: dict[str, bool] = {}
         self._store_is_news = settings.store is None
 
     def choose(self, task: Task) -> Choice:
@@ -176,7 +180,13 @@ class Chooser:
                 cpus = None
                 jobset = self._jobset(task, cpus)
             notes += quota.check(task, template_of(jobset), self._settings.accelerators)
-        return Choice(name, behind, cpus, (*notes, *tried_notes))
+        elsewhere = self._is_elsewhere(name, cluster_queue, jobset)
+        if elsewhere:
+            notes.append(
+                f"queue: jobs of {name} run on another cluster (MultiKueue): their output is not seen here, and their "
+                f"result only where a controller writes the condition {words.RESULT_CONDITION}"
+            )
+        return Choice(name, behind, cpus, (*notes, *tried_notes), elsewhere)
 
     def _jobset(self, task: Task, cpus: float | None) -> dict[str, Any]:
         """Make the task's JobSet without what it runs."""
@@ -269,6 +279,22 @@ class Chooser:
             return None
         seen = self._see(words.kueue(kueue, "clusterqueues", name=name))
         return None if isinstance(seen, ApiError) else seen
+
+    def _is_elsewhere(self, queue: str, cluster_queue: Mapping[str, Any] | None, jobset: Mapping[str, Any]) -> bool:
+        """Say whether a queue leads to other clusters: Kueue writes so on each of its JobSets, a dry run's too."""
+        spec = (cluster_queue or {}).get("spec") or {}
+        checks = spec.get("admissionChecks") or (spec.get("admissionChecksStrategy") or {}).get("admissionChecks")
+        if cluster_queue is not None and not checks:
+            return False
+        if queue not in self._elsewhere:
+            wanted = {**jobset["metadata"]["labels"], words.QUEUE_NAME: queue}
+            tried = {**jobset, "metadata": {**jobset["metadata"], "labels": wanted}}
+            try:
+                found = self._client.post(words.jobsets(self._client.namespace), tried, {"dryRun": "All"}).body
+            except ApiError:
+                return False  # what is wrong is said when the job is made
+            self._elsewhere[queue] = (found.get("spec") or {}).get("managedBy") == words.MULTIKUEUE
+        return self._elsewhere[queue]
 
     def _may(self, verb: str, resource: str) -> bool:
         return self._rights.allows(verb, words.KUEUE_GROUP, resource)

@@ -126,14 +126,14 @@ class Submission:
                 pass  # its name was taken, and it was never made
         nonce = secrets.token_hex(8)
         may = self._site.rights.allows
-        mounted = self._runner_is_there()
+        mounted = not choice.elsewhere and self._runner_is_there()
         runner = runtime.deliver_runner(payload, inline=not mounted)
-        store = self.depot.of(task)
+        store = None if choice.elsewhere else self.depot.of(task)
         sent = runtime.deliver(
             payload,
             workdir=self._workdir(task),
             nodes=task.resources.nodes,
-            inline_only=False,
+            inline_only=choice.elsewhere,
             secrets=may("create", "", "secrets"),
             store=store is not None,
         )
