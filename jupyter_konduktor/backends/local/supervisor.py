@@ -28,6 +28,7 @@ RING_PAUSE = 0.05
 _PATIENCE = 60.0  # seconds for which a full disk or a locked database is waited for at the end
 _LOCK_PAUSES = (0.001, 0.01, 0.1, 0.5, 0.0)
 _FIRST_FD = 3
+_PORTS = {"MASTER_PORT", "PET_MASTER_PORT"}
 
 
 def main(root: str, name: str, uid: str, attempt: str, devices: str) -> None:
@@ -111,15 +112,14 @@ class JobSupervisor(Reporter):
         environments = []
         for node in range(nodes):
             mine = {"KONDUKTOR_OUTPUT_DIR": outputs[node], "JOB_COMPLETION_INDEX": str(node)}
-            alone = spec["kind"] == "map"
+            alone = spec["kind"] == "map"  # each worker is a group of its own
             mine.update(dict.fromkeys(("RANK", "PET_NODE_RANK"), "0" if alone else str(node)))
-            if alone or not node:
-                port = str(_free_port())
-            mine.update(dict.fromkeys(("MASTER_PORT", "PET_MASTER_PORT"), port))
+            if alone:
+                mine.update(dict.fromkeys(_PORTS - set(spec["env"]), str(_free_port())))
             if spec["hide_gpus"]:
                 mine["CUDA_VISIBLE_DEVICES"] = ",".join(self._devices[node * per_node : (node + 1) * per_node])
             environments.append(mine)
-        env = {"RESTART_ATTEMPT": str(restarts), **spec["env"]}
+        env = {**dict.fromkeys(_PORTS, str(_free_port())), "RESTART_ATTEMPT": str(restarts), **spec["env"]}
         timeout = spec["timeout"]
         if timeout is not None:  # for all attempts together
             self._deadline = self._deadline or time.monotonic() + timeout

@@ -52,11 +52,20 @@ def pack_of(source, count):
     return map_pack(source, "f", [(number,) for number in range(count)])
 
 
-def test_values_of_all_workers_come_with_the_log_of_the_first(workers):
-    source = (
-        "import os, time\n"
+TOGETHER = (
+    "import os, time\n"
+    "def together():\n"
+    "    os.makedirs({place!r}, exist_ok=True)\n"
+    "    open(os.path.join({place!r}, os.environ['JOB_COMPLETION_INDEX']), 'w').close()\n"
+    "    while len(os.listdir({place!r})) < 3: time.sleep(0.01)\n"
+)
+"""Has each worker wait until all three run items."""
+
+
+def test_values_of_all_workers_come_with_the_log_of_the_first(workers, tmp_path):
+    source = TOGETHER.format(place=str(tmp_path / "here")) + (
         "def f(x):\n"
-        "    time.sleep(0.2)\n"
+        "    together()\n"
         "    if x % 4 == 1: raise ValueError(x)\n"
         "    return bytes([x]) * 20_000, os.environ['JOB_COMPLETION_INDEX']"
     )
@@ -73,13 +82,10 @@ def test_values_of_all_workers_come_with_the_log_of_the_first(workers):
     assert not items_of(pods[1])
 
 
-def test_values_for_which_there_is_no_room_fail_their_items(workers):
+def test_values_for_which_there_is_no_room_fail_their_items(workers, tmp_path):
     """Each has room on its own worker, and all of them have none in the log of the first."""
-    source = (
-        "import os, time\n"
-        "def f(x):\n"
-        "    time.sleep(0.3)\n"
-        "    return os.urandom(3 << 20) if os.environ['JOB_COMPLETION_INDEX'] != '0' else x"
+    source = TOGETHER.format(place=str(tmp_path / "here")) + (
+        "def f(x):\n    together()\n    return os.urandom(3 << 20) if os.environ['JOB_COMPLETION_INDEX'] != '0' else x"
     )
     pods = workers(pack_of(source, 6), range(3))
     for pod in pods:
@@ -103,8 +109,8 @@ def test_a_worker_that_is_killed_is_missed_by_nobody(workers):
     first, second, third = workers(pack, range(3))
     until(lambda: "item" in third.text)
     third.process.kill()
-    (again,) = workers(pack, [2])
-    for pod in (first, second, again):
+    workers(pack, [2])  # it may come too late to have anything to do; its Job would end it then
+    for pod in (first, second):
         assert pod.process.wait(60) == 0, pod.text
     assert sorted(items_of(first)) == list(range(30))
     assert first.termination.read_bytes() == b'{"exit":0,"value":{"items":30,"failed":0}}'

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from jupyter_konduktor.runner import codec
 from jupyter_konduktor.runner.envelope import KEY, parse
-from jupyter_konduktor.runner.stream import CarrierDecoder
+from jupyter_konduktor.runner.stream import CarrierDecoder, Item
 from tests.wheels import wheel
 
 from .conftest import NONCE, cell_pack
@@ -84,6 +86,34 @@ def test_a_command_runs_and_reports(start, folder, old):
     assert start.record["python"].count(".") == 2
     assert end.record == {"t": "end"}
     assert job.process.returncode == 3
+
+
+@pytest.mark.parametrize("function", ["abs", "os._exit"])
+def test_items_of_a_map_are_shared_among_workers(start, folder, old, function):
+    """Each is a container of its own; functions that go by their names need no cloudpickle."""
+    called = {"abs": abs, "os._exit": os._exit}[function]
+    meta = {"kind": "map", "function": function, "count": 4, "sources": {}, "modules": {}}
+    values = {"__call__": (called, {}), **{f"item-{i}": (i or "x",) for i in range(4)}}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        options = {"nodes": 2, "coordinator": ["127.0.0.1", probe.getsockname()[1]], "env": {}, "driver": folder}
+    workers = [
+        start(
+            codec.dump(values, meta=meta),
+            python=old,
+            environ={"PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1", "JOB_COMPLETION_INDEX": str(rank)},
+            **options,
+        )
+        for rank in range(2)
+    ]
+    assert workers[0].wait().process.returncode == 0  # the other may come too late; its Job would end it then
+    found = parse((workers[0].folder / "termination").read_bytes())
+    items = {record.identity: json.loads(record.data) for record in carried(workers[0])[1] if isinstance(record, Item)}
+    if function == "abs":
+        assert (found.exit, found.value) == (1, {"items": 4, "failed": 1})
+        assert [items[i].get("value") for i in range(1, 4)] == [1, 2, 3]
+    else:
+        assert [items[i]["exit"] for i in range(4)] == [1, 1, 2, 3]
 
 
 def test_setup_and_packages_come_first(start, folder, old, tmp_path):
