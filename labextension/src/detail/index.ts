@@ -37,6 +37,8 @@ export const detailPlugin: JupyterFrontEndPlugin<void> = {
     const tracker = new WidgetTracker<MainAreaWidget<JobPanel>>({ namespace: 'konduktor-job' });
 
     const open = async (id: string): Promise<JobPanel> => {
+      const screenReaderMode = await readsAloud(settings);
+      // From here on nothing is waited for until it stands: a second call must find it.
       let widget = tracker.find(({ content }) => content.props.model.id === id);
       if (!widget) {
         const content = new JobPanel({
@@ -44,7 +46,7 @@ export const detailPlugin: JupyterFrontEndPlugin<void> = {
           api,
           commands,
           restyled: themes?.themeChanged,
-          screenReaderMode: await readsAloud(settings),
+          screenReaderMode,
           trans
         });
         widget = new MainAreaWidget({ content });
