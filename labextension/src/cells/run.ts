@@ -106,7 +106,7 @@ async function fromQueues(api: Api, trans: TranslationBundle): Promise<Partial<I
 }
 
 /** Say what the kernel lacks. A busy kernel is not asked: it would answer when its cells are done. */
-async function fromKernel(
+export async function fromKernel(
   context: ISessionContext,
   api: Api,
   trans: TranslationBundle
