@@ -33,7 +33,7 @@ READ_AGAIN = 2.0
 """Seconds for which settings stand; their files may be edited while the server runs."""
 
 FIRST_LIST = 2.0
-"""Seconds that the first list waits for a cluster; one that takes longer is told of as not seen."""
+"""Seconds that a list waits for a cluster; one that takes longer is told of as not seen."""
 
 AT_HOME = 10.0
 """Seconds instead for this machine, which answers unless it is very busy."""
@@ -89,6 +89,7 @@ class Service:
         self._feed = Feed(lambda identity, seq: None)
         self._announcer: Announcer | None = None
         self._places: dict[str, Place] = {}
+        self._asked: dict[Place, asyncio.Future[tuple[list[Json], str]]] = {}  # for its queues
         self._following: set[Follower] = set()
         self._closed = False
 
@@ -116,7 +117,7 @@ class Service:
     async def jobs(self, epoch: str = "", seq: int = 0, *, everyone: bool = False) -> bytes:
         """Give the list of jobs, or what changed in it since a number: JSON in the form of ``IJobs``."""
         places = await self._opened()
-        await asyncio.gather(*(place.ready(AT_HOME if place.name == "local" else FIRST_LIST) for place in places))
+        await asyncio.gather(*(place.ready(_patience(place)) for place in places))
         if everyone:
             waiting = [asyncio.ensure_future(place.run(place.list_others)) for place in places]
             done, _ = await asyncio.wait(waiting, timeout=FIRST_LIST)
@@ -188,15 +189,21 @@ class Service:
     async def queues(self) -> Json:
         """Give the queues of all places, in the form of ``IQueues``; what cannot be seen is said in a line each."""
         places = await self._opened()
-        found = await asyncio.gather(*(place.run(place.queues) for place in places), return_exceptions=True)
+        # A place that takes its time is not asked again meanwhile: whoever asks next gets that answer.
+        for place in places:
+            if place not in self._asked:
+                self._asked[place] = asyncio.ensure_future(_queues(place))
+        asked = {place: self._asked[place] for place in places}
+        await asyncio.gather(*(asyncio.wait([task], timeout=_patience(place)) for place, task in asked.items()))
         queues, errors = [], [self._trouble[1]] if self._trouble is not None else []
-        for place, answer in zip(places, found, strict=True):
-            if isinstance(answer, KonduktorError):
-                errors.append(f"{place.name}: {problems.line(answer)}")
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                queues += [rows.queue(place.name, info) for info in answer]
+        for place, task in asked.items():
+            if not task.done():
+                errors.append(f"{place.name}: It has not answered yet")
+                continue
+            self._asked.pop(place, None)
+            found, trouble = task.result()
+            queues += found
+            errors += [trouble] if trouble else []
         return {"queues": queues, "errors": errors}
 
     async def settings(self) -> Json:
@@ -240,6 +247,7 @@ class Service:
 
     async def _leave(self) -> None:
         places, self._places = self._places, {}
+        self._asked.clear()
         for follower in list(self._following):
             follower.close()
         if self._announcer is not None:
@@ -319,6 +327,18 @@ class Follower:
             await asyncio.wait_for(self._grown.wait(), patience)
         except TimeoutError:
             pass
+
+
+def _patience(place: Place) -> float:
+    return AT_HOME if place.name == "local" else FIRST_LIST
+
+
+async def _queues(place: Place) -> tuple[list[Json], str]:
+    """Give the queues of a place, or why there are none."""
+    try:
+        return [rows.queue(place.name, info) for info in await place.run(place.queues)], ""
+    except KonduktorError as error:
+        return [], f"{place.name}: {problems.line(error)}"
 
 
 def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:

@@ -186,6 +186,32 @@ async def test_queues_of_the_place_that_answers(ask: Any, jobs: Any, remote: Any
     assert answer["errors"] == ["kubernetes: The cluster does not answer. Wait."]
 
 
+async def test_queues_of_a_place_that_is_slow_hold_up_no_others(
+    ask: Any, jobs: Any, remote: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "FIRST_LIST", 0.3)
+    answers, asked = threading.Event(), []
+
+    def slow() -> list[QueueInfo]:
+        asked.append(time.monotonic())
+        answers.wait(30)
+        return [QueueInfo("team", 1, 2)]
+
+    remote.queues = slow
+    for _ in range(2):
+        _, answer = await ask("queues")
+        assert [queue["name"] for queue in answer["queues"]] == ["local"]
+        assert answer["errors"] == ["kubernetes: It has not answered yet"]
+    assert len(asked) == 1
+    answers.set()
+
+    async def look() -> Any:
+        return (await ask("queues"))[1]
+
+    answer = await wait_until(look, lambda answer: not answer["errors"])
+    assert [queue["name"] for queue in answer["queues"]] == ["local", "team"]
+
+
 async def test_cluster_behind_a_port_where_nobody_listens(
     ask: Any, jobs: Any, wait_until: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ import * as React from 'react';
 
 import type { Api } from '../api';
 import type { IQueue, IQueues } from '../tokens';
-import { barsOf, type IBar } from './use';
+import { barOfJobs, barsOf, type IBar } from './use';
 
 const EVERY_MS = 10_000;
 
@@ -13,11 +13,14 @@ export interface IQueuesPanelProps {
   api: Pick<Api, 'queues'>;
   /** Whether anyone can see it: only then the server is asked. */
   shown: boolean;
+  /** Whether the server can be reached, as far as JupyterLab knows. */
+  connected: () => boolean;
   trans: TranslationBundle;
 }
 
-export function QueuesPanel({ api, shown, trans }: IQueuesPanelProps): React.JSX.Element {
-  const { answer, error, retry } = useQueues(api, shown);
+export function QueuesPanel(props: IQueuesPanelProps): React.JSX.Element {
+  const { api, shown, connected, trans } = props;
+  const { answer, error, retry } = useQueues(api, shown, connected);
   const errors = [...(error ? [error] : []), ...(answer?.errors ?? [])];
   const several = new Set(answer?.queues.map(queue => queue.backend)).size > 1;
   return (
@@ -60,6 +63,7 @@ interface IQueueProps {
 }
 
 function Queue({ queue, place, trans }: IQueueProps): React.JSX.Element {
+  const waiting = barOfJobs(trans, queue);
   return (
     <section className="jp-Konduktor-queue" aria-label={queue.name}>
       <header>
@@ -69,6 +73,7 @@ function Queue({ queue, place, trans }: IQueueProps): React.JSX.Element {
         {place && <span className="jp-Konduktor-place">{place}</span>}
       </header>
       <p>{trans.__('%1 running · %2 queued', queue.running, queue.pending)}</p>
+      {waiting && <Bar bar={waiting} flavor="" />}
       {queue.message && <p className="jp-Konduktor-reason">{queue.message}</p>}
       {Object.entries(queue.flavors).map(([flavor, resources]) => (
         <React.Fragment key={flavor}>
@@ -111,7 +116,7 @@ function Bar({ bar, flavor }: { bar: IBar; flavor: string }): React.JSX.Element 
 }
 
 /** The last answer, and why there is none newer. */
-function useQueues(api: Pick<Api, 'queues'>, shown: boolean) {
+function useQueues(api: Pick<Api, 'queues'>, shown: boolean, connected: () => boolean) {
   const [answer, setAnswer] = React.useState<IQueues | null>(null);
   const [error, setError] = React.useState('');
   const [poll, setPoll] = React.useState<Poll | null>(null);
@@ -136,10 +141,10 @@ function useQueues(api: Pick<Api, 'queues'>, shown: boolean) {
         }
       },
       frequency: { interval: EVERY_MS, backoff: 2, max: 60_000 },
-      standby: 'when-hidden'
+      standby: () => !connected() || 'when-hidden'
     });
     setPoll(asking);
     return () => asking.dispose();
-  }, [api, shown]);
+  }, [api, shown, connected]);
   return { answer, error, retry: () => void poll?.refresh() };
 }

@@ -1,9 +1,9 @@
 /** How the use of a queue reads. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { IUse } from '../tokens';
+import type { IQueue, IUse } from '../tokens';
 
-/** One bar: a resource of a flavor. */
+/** One bar: a resource of a flavor, or the jobs of a queue. */
 export interface IBar {
   resource: string;
   label: string;
@@ -35,6 +35,19 @@ export function barsOf(trans: TranslationBundle, resources: Record<string, IUse>
       text: useText(trans, resource, use),
       share: use.total === null ? null : use.total > 0 ? Math.min(1, use.used / use.total) : 1
     }));
+}
+
+/** How many of a queue's jobs wait; null where it has none. */
+export function barOfJobs(trans: TranslationBundle, { running, pending }: IQueue): IBar | null {
+  const jobs = running + pending;
+  return jobs === 0
+    ? null
+    : {
+        resource: 'pending',
+        label: trans.__('Queued'),
+        text: trans._n('%2 of %1 job', '%2 of %1 jobs', jobs, pending),
+        share: pending / jobs
+      };
 }
 
 function resourceWord(trans: TranslationBundle, resource: string): string {

@@ -9,6 +9,7 @@ import { QueuesPanel } from './panel';
 export class QueuesWidget extends ReactWidget {
   constructor(
     private readonly _api: Pick<Api, 'queues'>,
+    private readonly _connected: () => boolean,
     private readonly _trans: TranslationBundle
   ) {
     super();
@@ -24,6 +25,13 @@ export class QueuesWidget extends ReactWidget {
   }
 
   protected render(): React.JSX.Element {
-    return <QueuesPanel api={this._api} shown={this.isVisible} trans={this._trans} />;
+    return (
+      <QueuesPanel
+        api={this._api}
+        shown={this.isVisible}
+        connected={this._connected}
+        trans={this._trans}
+      />
+    );
   }
 }

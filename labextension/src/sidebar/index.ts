@@ -1,6 +1,7 @@
 /** Adds the sidebar, and the commands that open it. */
 import {
   ILayoutRestorer,
+  JupyterLab,
   type JupyterFrontEnd,
   type JupyterFrontEndPlugin
 } from '@jupyterlab/application';
@@ -30,11 +31,12 @@ export const sidebarPlugin: JupyterFrontEndPlugin<void> = {
   description: 'Adds the sidebar with the jobs and the queues.',
   autoStart: true,
   requires: [IJobsModel],
-  optional: [ICommandPalette, ILayoutRestorer, ITranslator],
+  optional: [ICommandPalette, JupyterLab.IInfo, ILayoutRestorer, ITranslator],
   activate: (
     app: JupyterFrontEnd,
     model: IJobsModel,
     palette: ICommandPalette | null,
+    info: JupyterLab.IInfo | null,
     restorer: ILayoutRestorer | null,
     translator: ITranslator | null
   ): void => {
@@ -58,7 +60,10 @@ export const sidebarPlugin: JupyterFrontEndPlugin<void> = {
     const queues = new PanelWithToolbar();
     queues.title.label = trans.__('Queues');
     queues.addClass('jp-Konduktor-section');
-    queues.addWidget(new QueuesWidget(new Api(app.serviceManager.serverSettings), trans));
+    const connected = () => info?.isConnected ?? true;
+    queues.addWidget(
+      new QueuesWidget(new Api(app.serviceManager.serverSettings), connected, trans)
+    );
 
     const panel = new SidePanel({ translator: translator ?? nullTranslator });
     panel.id = ID;

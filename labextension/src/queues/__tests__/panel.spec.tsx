@@ -14,6 +14,7 @@ function queue(name: string, over: Partial<IQueue> = {}): IQueue {
 }
 
 let answer: IQueues;
+let online: boolean;
 let failure: string;
 let asked: number;
 const api = {
@@ -26,6 +27,7 @@ const api = {
   }
 };
 
+const connected = () => online;
 const pass = (seconds: number) => act(() => jest.advanceTimersByTimeAsync(1000 * seconds));
 
 beforeEach(() => {
@@ -33,6 +35,7 @@ beforeEach(() => {
   answer = { queues: [], errors: [] };
   failure = '';
   asked = 0;
+  online = true;
 });
 
 afterEach(() => {
@@ -51,7 +54,7 @@ it('shows the use of each resource of each flavor as a bar with its text', async
       }
     })
   ];
-  render(<QueuesPanel api={api} shown={true} trans={trans} />);
+  render(<QueuesPanel api={api} shown={true} connected={connected} trans={trans} />);
   await pass(0.1);
   expect(screen.getByRole('region', { name: 'user-queue' }).textContent).toContain(
     '3 running · 2 queued'
@@ -60,6 +63,7 @@ it('shows the use of each resource of each flavor as a bar with its text', async
     .getAllByRole('meter')
     .map(bar => ['aria-label', 'aria-valuenow', 'aria-valuetext'].map(a => bar.getAttribute(a)));
   expect(bars).toEqual([
+    ['Queued', '40', '2 of 5 jobs'],
     ['GPUs, h100', '75', '12 of 16'],
     ['Memory, h100', '25', '512 GiB of 2 TiB'],
     ['GPUs, l4', '100', '8 of 8']
@@ -68,14 +72,16 @@ it('shows the use of each resource of each flavor as a bar with its text', async
 
 it('passes over what there is none of', async () => {
   answer.queues = [queue('local', { flavors: { '': { gpu: { used: 0, total: 0 } } } })];
-  render(<QueuesPanel api={api} shown={true} trans={trans} />);
+  render(<QueuesPanel api={api} shown={true} connected={connected} trans={trans} />);
   await pass(0.1);
   expect(screen.queryByText('GPUs')).toBeNull();
 });
 
 it('draws no bar where the total is not known', async () => {
-  answer.queues = [queue('local', { flavors: { '': { cpu: { used: 2, total: null } } } })];
-  render(<QueuesPanel api={api} shown={true} trans={trans} />);
+  answer.queues = [
+    queue('local', { running: 0, pending: 0, flavors: { '': { cpu: { used: 2, total: null } } } })
+  ];
+  render(<QueuesPanel api={api} shown={true} connected={connected} trans={trans} />);
   await pass(0.1);
   expect(screen.queryByRole('meter')).toBeNull();
   expect(screen.getByText('2 used')).toBeTruthy();
@@ -83,7 +89,9 @@ it('draws no bar where the total is not known', async () => {
 
 it('says why a queue takes no jobs, and what could not be read', async () => {
   answer = { queues: [queue('q', { message: 'Stopped <b>now</b>' })], errors: ['gpu: forbidden'] };
-  const { container } = render(<QueuesPanel api={api} shown={true} trans={trans} />);
+  const { container } = render(
+    <QueuesPanel api={api} shown={true} connected={connected} trans={trans} />
+  );
   await pass(0.1);
   expect(screen.getByText('Stopped <b>now</b>')).toBeTruthy();
   expect(container.querySelector('b')).toBeNull();
@@ -91,21 +99,42 @@ it('says why a queue takes no jobs, and what could not be read', async () => {
 });
 
 it('asks while it is shown only', async () => {
-  const { rerender } = render(<QueuesPanel api={api} shown={false} trans={trans} />);
+  const { rerender } = render(
+    <QueuesPanel api={api} shown={false} connected={connected} trans={trans} />
+  );
   await pass(60);
   expect(asked).toBe(0);
-  rerender(<QueuesPanel api={api} shown={true} trans={trans} />);
+  rerender(<QueuesPanel api={api} shown={true} connected={connected} trans={trans} />);
   await pass(25);
   expect(asked).toBeGreaterThanOrEqual(3);
-  rerender(<QueuesPanel api={api} shown={false} trans={trans} />);
+  rerender(<QueuesPanel api={api} shown={false} connected={connected} trans={trans} />);
   const before = asked;
   await pass(60);
   expect(asked).toBe(before);
 });
 
+it('rests while JupyterLab says that the server is away', async () => {
+  render(<QueuesPanel api={api} shown={true} connected={connected} trans={trans} />);
+  await pass(0.1);
+  online = false;
+  const before = asked;
+  await pass(60);
+  expect(asked).toBe(before);
+  online = true;
+  await pass(11);
+  expect(asked).toBe(before + 1);
+});
+
+it('draws no bar of the jobs where there are none', async () => {
+  answer.queues = [queue('local', { running: 0, pending: 0 })];
+  render(<QueuesPanel api={api} shown={true} connected={connected} trans={trans} />);
+  await pass(0.1);
+  expect(screen.queryByRole('meter')).toBeNull();
+});
+
 it('keeps what it knew when the server is away, and asks again on Retry', async () => {
   answer.queues = [queue('user-queue')];
-  render(<QueuesPanel api={api} shown={true} trans={trans} />);
+  render(<QueuesPanel api={api} shown={true} connected={connected} trans={trans} />);
   await pass(0.1);
   failure = 'The Jupyter server does not answer';
   await pass(11);
