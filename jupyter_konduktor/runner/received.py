@@ -57,7 +57,7 @@ def whole(job: Context, digest: str) -> Any:
     with open(job.object_path(digest), "rb") as file:
         data = file.read()
     if sha256(data).hexdigest() != digest:
-        raise CodecError("integrity", "the user's modules do not have the SHA-256 that the payload names")
+        raise CodecError("integrity", "what was sent does not have the SHA-256 that it is named by")
     return data
 
 
@@ -73,10 +73,13 @@ def bring_workdir(job: Context) -> None:
     """
     from .workdir import extract
 
+    def find(name: str) -> Any:
+        return job.objects[name] if name in job.objects else job.object_path(name)
+
     _unbundled(job)
     digest = job.spec["workdir"]
     folder = os.path.join(job.spec["job_dir"], "workdir")
-    extract(whole(job, digest), digest, folder, lambda name: job.objects.get(name, job.object_path(name)))
+    extract(whole(job, digest), digest, folder, find)
     os.chdir(folder)
 
 
