@@ -15,8 +15,11 @@ if TYPE_CHECKING:  # importing typing costs a job 3 ms
     from typing import Any, NoReturn
 
 
-LOST_TOUCH = 2.0
-"""Seconds that a worker waits with the news that it has lost touch with another one, whose failure is the cause."""
+LOST_TOUCH = 10.0
+"""Seconds that a worker waits with the news that it has lost touch with another one, whose failure is the cause.
+
+As soon as that one has ended its node, this one is ended with it. On a busy machine that takes a while.
+"""
 
 _LOST = re.compile(r"[Cc]onnection (closed|reset|refused)|[Bb]roken pipe|[Rr]emote process (exited|has)|[Tt]imed out")
 
