@@ -64,7 +64,7 @@ format: $(READY) $(MODULES) ## Mend style in place
 	jlpm lint:fix
 
 .PHONY: notebooks
-notebooks: $(READY) ## Run every notebook anew and keep its outputs; the last one where a cluster can be up
+notebooks: $(READY) ## Run every notebook anew and keep its outputs; 04 and 06 where a cluster can be up
 	@export JUPYTER_DATA_DIR="$$PWD/build/notebooks"
 	execute() {
 		$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level=ERROR \
@@ -73,11 +73,16 @@ notebooks: $(READY) ## Run every notebook anew and keep its outputs; the last on
 	JUPYTER_KONDUKTOR_BACKEND=local execute notebooks/0[1-3]*.ipynb
 	was_up=$$($(BIN)/python -m tests.testbed status > /dev/null 2>&1 && echo yes || true)
 	if $(BIN)/python -m tests.testbed up; then
-		( eval "$$($(BIN)/python -m tests.testbed env)"; execute notebooks/04_cluster.ipynb ) && failed= || failed=yes
+		( # in an environment of its own, in which no failure ends the shell by itself
+			eval "$$($(BIN)/python -m tests.testbed env)" &&
+			execute notebooks/04_cluster.ipynb &&
+			JUPYTER_KONDUKTOR_IMAGE=$$($(BIN)/python -m tests.testbed image 3.11-torch) &&
+			execute notebooks/06_multinode.ipynb
+		) && failed= || failed=yes
 		[ -n "$$was_up" ] || $(BIN)/python -m tests.testbed down
 		[ -z "$$failed" ]
 	else
-		echo "notebooks/04_cluster.ipynb is left out: no cluster can be up on this machine"
+		echo "04_cluster.ipynb and 06_multinode.ipynb are left out: no cluster can be up on this machine"
 	fi
 
 .PHONY: lab

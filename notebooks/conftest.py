@@ -1,4 +1,4 @@
-"""In tests, 04_cluster.ipynb runs on the cluster that tests/cluster uses, and the other notebooks on this machine."""
+"""In tests, some notebooks run on the cluster that tests/cluster uses, and the others on this machine."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import pytest
 
 from tests.testbed import fixtures
 
-CLUSTER_NOTEBOOK = "04_cluster.ipynb"
+ON_CLUSTER = {"04_cluster.ipynb": "3.11", "06_multinode.ipynb": "3.11-torch"}
+"""The notebooks that need a cluster, and the image of each."""
 OURS = ("JUPYTER_KONDUKTOR_", "KUBECONFIG", "AWS_")
 """What decides where a job runs; a person's own settings are none of a test's."""
 
-_NAMESPACE = pytest.StashKey[ExitStack]()
-_SETTINGS = pytest.StashKey[dict[str, str]]()
+_NAMESPACES = pytest.StashKey[ExitStack]()
+_SETTINGS = pytest.StashKey[dict[str, dict[str, str]]]()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Have the cluster ready for its notebook."""
-    if item.path.name == CLUSTER_NOTEBOOK:
+    if item.path.name in ON_CLUSTER:
         item.add_marker(pytest.mark.needs("cluster"))
+        item.add_marker(pytest.mark.image(ON_CLUSTER[item.path.name]))
+        item.add_marker(pytest.mark.timeout(300))  # torch alone takes ten seconds to import, more on a busy machine
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -36,22 +39,24 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
 
 
 def _settings(item: pytest.Item) -> dict[str, str]:
-    if item.path.name != CLUSTER_NOTEBOOK:
+    if item.path.name not in ON_CLUSTER:
         return {}
-    if _SETTINGS not in item.config.stash:
+    known = item.config.stash.setdefault(_SETTINGS, {})
+    if item.path.name not in known:
         cluster = fixtures.the_cluster(item.config)
-        held = item.config.stash[_NAMESPACE] = ExitStack()
+        image = cluster.fetch_image(ON_CLUSTER[item.path.name])
+        held = item.config.stash.setdefault(_NAMESPACES, ExitStack())
         made = held.enter_context(cluster.new_namespace())
-        item.config.stash[_SETTINGS] = {
+        known[item.path.name] = {
             "KUBECONFIG": str(made.kubeconfig),
             "JUPYTER_KONDUKTOR_BACKEND": "kubernetes",
-            "JUPYTER_KONDUKTOR_IMAGE": cluster.image,
+            "JUPYTER_KONDUKTOR_IMAGE": image,
         }
-    return item.config.stash[_SETTINGS]
+    return known[item.path.name]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Take away what was made for the notebook."""
-    if _NAMESPACE in session.config.stash:
-        session.config.stash[_NAMESPACE].close()
+    """Take away what was made for the notebooks."""
+    if _NAMESPACES in session.config.stash:
+        session.config.stash[_NAMESPACES].close()
