@@ -8,9 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.testbed import fixtures
+from tests.testbed import fixtures, places
 
-ON_CLUSTER = {"04_cluster.ipynb": "3.11", "06_multinode.ipynb": "3.11-torch"}
+ON_CLUSTER = {"04_cluster.ipynb": "3.11", "05_resume.ipynb": "3.11", "06_multinode.ipynb": "3.11-torch"}
 """The notebooks that need a cluster, and the image of each."""
 OURS = ("JUPYTER_KONDUKTOR_", "KUBECONFIG", "AWS_")
 """What decides where a job runs; a person's own settings are none of a test's."""
@@ -46,8 +46,10 @@ def _settings(item: pytest.Item) -> dict[str, str]:
         cluster = fixtures.the_cluster(item.config)
         image = cluster.fetch_image(ON_CLUSTER[item.path.name])
         held = item.config.stash.setdefault(_NAMESPACES, ExitStack())
-        made = held.enter_context(cluster.new_namespace())
+        made = held.enter_context(cluster.new_namespace(preemption={"withinClusterQueue": "LowerPriority"}))
         known[item.path.name] = {
+            **cluster.store,
+            "JUPYTER_KONDUKTOR_STORE": f"s3://{places.S3_BUCKET}/{made.name}",
             "KUBECONFIG": str(made.kubeconfig),
             "JUPYTER_KONDUKTOR_BACKEND": "kubernetes",
             "JUPYTER_KONDUKTOR_IMAGE": image,
