@@ -7,13 +7,7 @@ newest here handles them where the widget was last changed from, if it is not to
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import tomllib
-import venv
 from collections.abc import Iterator
-from pathlib import Path
 
 import ipykernel
 import pytest
@@ -21,41 +15,17 @@ from playwright.sync_api import expect
 
 from tests.browser.lab import LOAD, Lab
 from tests.browser.server import ROOT, Server
-from tests.testbed import places
+from tests.environments import python_with
 
 DEAF = "6.31.0"
 VERSIONS = ["7.0.1", "7.3.0", ipykernel.__version__, DEAF]
-KERNELS = places.user_cache() / "jupyter_konduktor" / "kernels"
 LONG = "%%konduktor --name long\nimport time\ntime.sleep(100)"
-
-
-def kernel_python(version: str) -> Path:
-    """Make an environment with one ipykernel and what this package needs, once; it shares nothing with this one."""
-    place = KERNELS / f"ipykernel-{version}-python-{sys.version_info.major}.{sys.version_info.minor}"
-    python, done = place / "bin/python", place / "done"
-    with places.locked(KERNELS / "lock"):
-        if done.exists() and python.exists():
-            return python
-        venv.create(place, clear=True, with_pip=True)
-        needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-        pip = [str(python), "-m", "pip", "install", "--quiet", f"ipykernel=={version}", *needed]
-        # The home of the person has pip's settings.
-        environ = {**os.environ, "HOME": str(places.home())}
-        for _ in range(2):  # a download may fail once
-            run = subprocess.run(pip, env=environ, capture_output=True, text=True)
-            if not run.returncode:
-                break
-        else:
-            reason = f"ipykernel {version} could not be installed: {run.stderr.strip().splitlines()[-1:]}"
-            pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-        done.touch()
-    return python
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose `python3` kernel is one of another environment."""
-    python, place = kernel_python(request.param), tmp_path_factory.mktemp("lab")
+    python, place = python_with(f"ipykernel=={request.param}"), tmp_path_factory.mktemp("lab")
     made = Server(place, environ={"JUPYTER_PREFER_ENV_PATH": "0", "PYTHONPATH": str(ROOT)})
     spec = place / "data/kernels/python3/kernel.json"
     spec.parent.mkdir(parents=True)
