@@ -65,6 +65,7 @@ def place(cluster: Cluster) -> Iterator[tuple[Namespace, list[str]]]:
     with cluster.new_namespace() as made, pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTERHUB_USER", "me")
         with crowd(cluster, made, OTHERS, "someone-else"), crowd(cluster, made, MINE, _user(made)) as names:
+            made.api.api("GET", f"{made.jobsets}?limit=1", timeout=100)  # until the API server knows them all
             yield made, names
 
 

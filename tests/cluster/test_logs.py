@@ -82,7 +82,7 @@ class Place:
         self.left.callback(follower.close)
         return follower
 
-    def finish(self, follower: LogFollower, name: str = "pod", timeout: float = 60) -> None:
+    def finish(self, follower: LogFollower, name: str = "pod", timeout: float = 100) -> None:
         wait_for(lambda: "terminated" in self.state(name), f"pod {name} to end", timeout)
         follower.terminated()
         wait_for(follower.ended, "the log to end", 60)
