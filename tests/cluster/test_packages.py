@@ -11,16 +11,15 @@ import pytest
 from tests.contract.test_preparing import FETCH
 from tests.kernel.conftest import Kernel
 from tests.testbed.cluster import Cluster
-from tests.testbed.places import BRIDGE_ADDRESS
 from tests.wheels import served, wheel
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("served")
     wheel(folder, "small", "2.0")
     (folder / "uv").symlink_to(Path(sys.executable).parent / "uv")
-    with served(folder, BRIDGE_ADDRESS) as address:
+    with served(folder, cluster.address) as address:
         yield address
 
 

@@ -12,7 +12,6 @@ import pytest
 from jupyter_konduktor.errors import PackagesError, SetupError
 from jupyter_konduktor.result import Decoder
 from jupyter_konduktor.state import JobRecord, JobState
-from tests.testbed.places import BRIDGE_ADDRESS
 from tests.wheels import served, wheel
 
 if TYPE_CHECKING:
@@ -33,13 +32,14 @@ SLOW = {"cpus": "200m", "env": {"UV_HTTP_TIMEOUT": "120", "UV_HTTP_CONNECT_TIMEO
 
 
 @pytest.fixture
-def host(jobs: Harness, tmp_path: Path) -> Iterator[str]:
+def host(request: pytest.FixtureRequest, jobs: Harness, tmp_path: Path) -> Iterator[str]:
     """The URL of wheels, which the settings name, and of a program to install them."""
     folder = tmp_path / "served"
     wheel(folder, "small", "2.0")
     wheel(folder, "large", "1.0", needs=["small"])
     (folder / "uv").symlink_to(Path(sys.executable).parent / "uv")
-    with served(folder, BRIDGE_ADDRESS if jobs.backend.name == "kubernetes" else "127.0.0.1") as url:
+    here = request.getfixturevalue("cluster").address if jobs.backend.name == "kubernetes" else "127.0.0.1"
+    with served(folder, here) as url:
         jobs.backend = jobs.another(package_index="none", package_wheels=[url])
         yield url
 

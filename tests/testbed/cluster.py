@@ -84,6 +84,13 @@ class Namespace:
         self.cluster.remove(self)
 
 
+class _Images(dict[str, str]):
+    """The images of a cluster that someone else runs."""
+
+    def __missing__(self, name: str) -> str:
+        pytest.skip(f"KONDUKTOR_TEST_KUBECONFIG names a cluster that has no image {name} of the testbed")
+
+
 class Cluster:
     """The cluster that tests run on: ours, or the one that KONDUKTOR_TEST_KUBECONFIG names."""
 
@@ -108,7 +115,7 @@ class Cluster:
         """The images by what is in them: 3.11, 3.11-numpy, 3.13, none (no Python)."""
         if self.foreign:
             image = os.environ.get("KONDUKTOR_TEST_IMAGE") or os.environ["KONDUKTOR_IMAGE"]
-            return {"3.11": image}
+            return _Images({"3.11": image})
         return {name: image.reference for name, image in images.IMAGES.items() if name != "pause"}
 
     def fetch_image(self, name: str) -> str:
@@ -133,7 +140,16 @@ class Cluster:
     @property
     def store(self) -> dict[str, str]:
         """Environment variables of the S3 server."""
+        if self.foreign:
+            pytest.skip("KONDUKTOR_TEST_KUBECONFIG names a cluster without the testbed's S3 server")
         return environment.store()
+
+    @property
+    def address(self) -> str:
+        """An address of this machine that pods reach."""
+        if self.foreign:
+            pytest.skip("KONDUKTOR_TEST_KUBECONFIG names a cluster whose pods need not reach this machine")
+        return places.BRIDGE_ADDRESS
 
     @property
     def start_time(self) -> float:
@@ -205,7 +221,7 @@ class Cluster:
         return {base64.b64decode(kv["key"]).decode(): base64.b64decode(kv.get("value", "")) for kv in found}
 
     def _etcd(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        connection = http.client.HTTPSConnection("127.0.0.1", places.ETCD_PORT, timeout=10, context=self.admin.context)
+        connection = http.client.HTTPSConnection("127.0.0.1", places.ETCD_PORT, timeout=60, context=self.admin.context)
         connection.request("POST", path, json.dumps(body))
         with connection.getresponse() as response:
             content = json.loads(response.read())

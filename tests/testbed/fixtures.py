@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.testbed import build, images, lifecycle, packages, places
+from tests.testbed import build, images, lifecycle, objects, packages, places
 from tests.testbed.cluster import Cluster, Namespace
 from tests.testbed.turns import turn
 
@@ -20,9 +20,11 @@ OURS = pytest.StashKey[Path]()
 
 
 def uses_cluster(item: pytest.Item) -> bool:
-    """Whether a test needs the cluster: by its fixtures, or because it says so."""
+    """Whether a test needs the cluster: by our fixture, not another one of that name, or because it says so."""
     named = any("cluster" in mark.args for mark in item.iter_markers("needs"))
-    return named or "cluster" in getattr(item, "fixturenames", ())
+    known = getattr(item, "_fixtureinfo", None)
+    found = known.name2fixturedefs.get("cluster") if known is not None else None
+    return named or bool(found and found[-1].func.__module__ == __name__)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -76,7 +78,9 @@ def the_cluster(config: pytest.Config) -> Cluster:
         if os.environ.get("CI") == "true":
             pytest.fail(f"{reason}, and with CI=true nothing may be", pytrace=False)
         pytest.skip(reason)
-    if not found.foreign and STAY not in config.stash:
+    if found.foreign:
+        objects.install_queueing(found.admin)
+    elif STAY not in config.stash:
         stay = config.stash[STAY] = ExitStack()
         stay.enter_context(turn(_turns() / "sessions", alone=False))
         if not lifecycle.up(found.state):

@@ -46,13 +46,18 @@ def install(admin: Api) -> None:
     for name in ("notebook-user", "cluster-reader", "namespace-admin"):
         rules = {"notebook-user": NOTEBOOK_RULES, "cluster-reader": CLUSTER_READER_RULES}.get(name, ADMIN_RULES)
         admin.ensure(f"{RBAC}/clusterroles", {"metadata": {"name": name}, "rules": rules})
-    admin.ensure(f"{KUEUE}/resourceflavors", {**_kueue("ResourceFlavor", FLAVOR), "spec": {}})
-    for name, value in PRIORITIES.items():
-        admin.ensure(f"{KUEUE}/workloadpriorityclasses", {**_kueue("WorkloadPriorityClass", name), "value": value})
+    install_queueing(admin)
     make_namespace(admin, TEAM, TEAM_QUOTA, preemption={"withinClusterQueue": "LowerPriority"})
     bind(admin, TEAM, "alice", "notebook-user", user("alice"))
     bind(admin, TEAM, "bob", "kueue-batch-user-role", user("bob"))
     bind(admin, None, "alice", "cluster-reader", user("alice"))
+
+
+def install_queueing(admin: Api) -> None:
+    """Make what the queues of tests refer to."""
+    admin.ensure(f"{KUEUE}/resourceflavors", {**_kueue("ResourceFlavor", FLAVOR), "spec": {}})
+    for name, value in PRIORITIES.items():
+        admin.ensure(f"{KUEUE}/workloadpriorityclasses", {**_kueue("WorkloadPriorityClass", name), "value": value})
 
 
 def make_namespace(
