@@ -23,6 +23,7 @@ from jupyter_konduktor.config import Settings
 from jupyter_konduktor.errors import ApiError
 from jupyter_konduktor.state import JobRecord, JobState
 from jupyter_konduktor.task import Task
+from tests.cluster.busy import Busy
 from tests.cluster.proxy import Proxy, wait_until
 from tests.testbed import objects
 from tests.testbed.cluster import Cluster, Namespace
@@ -84,12 +85,12 @@ def test_half_open_connections_are_found_out_and_nothing_is_told_twice(
     told: list[Event] = []
     with_watch = user.backend.watch(told.append)
     job = user.submit("for i in $(seq 40); do echo line $i; sleep 0.2; done")
-    wait_until(lambda: b"line 5\n" in user.output(job), 30)
+    wait_until(lambda: b"line 5\n" in user.output(job))
     user.proxy.hush()
-    wait_until(lambda: any(isinstance(event, Reach) and event.since for event in told), 20)
+    wait_until(lambda: any(isinstance(event, Reach) and event.since for event in told))
     assert user.state(job) is JobState.RUNNING
     user.proxy.speak()
-    wait_until(lambda: user.state(job).final, 30)
+    wait_until(lambda: user.state(job).final)
     assert user.output(job) == b"".join(b"line %d\n" % number for number in range(1, 41))
     # Each kind of object has a watch of its own, and the one that told of the end need not be the last to be back.
     wait_until(lambda: [event.since is None for event in told if isinstance(event, Reach)][-1:] == [True])
@@ -102,11 +103,11 @@ def test_half_open_connections_are_found_out_and_nothing_is_told_twice(
 
 def test_connections_that_are_cut_again_and_again_cost_no_line(user: User) -> None:
     job = user.submit("for i in $(seq 30); do echo line $i; sleep 0.1; done")
-    wait_until(lambda: b"line 1\n" in user.output(job), 30)
+    wait_until(lambda: b"line 1\n" in user.output(job))
     for _ in range(6):
         user.proxy.cut()
         time.sleep(0.3)
-    wait_until(lambda: user.state(job).final, 30)
+    wait_until(lambda: user.state(job).final)
     assert user.output(job) == b"".join(b"line %d\n" % number for number in range(1, 31))
 
 
@@ -128,7 +129,34 @@ def test_a_lost_answer_makes_no_second_job(user: User, monkeypatch: pytest.Monke
     again, made_again = user.backend._submission.submit(task, None, key="one", origin={})
     assert (again["metadata"]["uid"], made_again) == (jobset["metadata"]["uid"], False)
     assert user.jobsets() == [jobset["metadata"]["name"]]
-    wait_until(lambda: user.state(user.backend.get(jobset["metadata"]["name"])) is JobState.SUCCEEDED, 30)
+    wait_until(lambda: user.state(user.backend.get(jobset["metadata"]["name"])) is JobState.SUCCEEDED)
+
+
+def test_a_server_that_is_too_busy_is_asked_again_after_the_time_that_it_says(
+    place: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is asked of it is refused with 429 once: requests, watches and logs, and also what makes the job."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    with Busy(place.kubeconfig) as gate:
+        path = gate.kubeconfig(place.kubeconfig, tmp_path / "kubeconfig")
+        backend = KubernetesBackend(Settings.load({"backend": "kubernetes", "kubeconfig": str(path), "grace": 1}))
+        me = User(place, Proxy.before(place.kubeconfig), backend)
+        try:
+            before = me.jobsets()
+            job = me.submit(
+                "for i in 1 2 3; do echo line $i; sleep 0.2; done; echo 5 > $KONDUKTOR_OUTPUT_DIR/result.json"
+            )
+            wait_until(lambda: me.state(job) is JobState.SUCCEEDED)
+            assert me.output(job) == b"line 1\nline 2\nline 3\n"
+            assert json.loads(backend.read_envelope(job.name) or b"") == {"exit": 0, "value": 5}
+            assert [name for name in me.jobsets() if name not in before] == [job.name]
+            assert gate.passed[f"POST {place.jobsets}"] == 1
+            refused = " ".join(gate.refused)
+            assert all(part in refused for part in ("/jobsets", "/workloads", "/pods", "/log"))
+        finally:
+            backend.close()
+            me.proxy.__exit__()
+    place.api.delete(place.jobsets)
 
 
 def test_a_token_that_expires_is_read_again_and_else_named(
@@ -144,11 +172,11 @@ def test_a_token_that_expires_is_read_again_and_else_named(
     content["users"][0]["user"] = {"tokenFile": str(token)}
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps(content))
-    token.write_text(cluster.token(place.name, "default", 3))
+    token.write_text(cluster.token(place.name, "default", 8))
     backend = KubernetesBackend(Settings.load({"backend": "kubernetes", "kubeconfig": str(path), "grace": 1}))
     me = User(place, Proxy.before(place.kubeconfig), backend)
     try:
-        job = me.submit("for i in $(seq 60); do echo line $i; sleep 0.2; done")
+        job = me.submit("for i in $(seq 120); do echo line $i; sleep 0.2; done")
 
         def expired() -> bool:
             try:
@@ -161,10 +189,10 @@ def test_a_token_that_expires_is_read_again_and_else_named(
             time.sleep(0.3)
             return False
 
-        wait_until(expired, 20)
+        wait_until(expired)
         token.write_text(cluster.token(place.name, "default", 3600))
-        wait_until(lambda: me.state(job) is JobState.SUCCEEDED, 30)
-        assert me.output(job) == b"".join(b"line %d\n" % number for number in range(1, 61))
+        wait_until(lambda: me.state(job) is JobState.SUCCEEDED)
+        assert me.output(job) == b"".join(b"line %d\n" % number for number in range(1, 121))
     finally:
         token.write_text(cluster.token(place.name, "default", 3600))
         backend.close()
