@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import time
-import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ from jupyter_konduktor.errors import (
 from jupyter_konduktor.state import JobState
 from jupyter_konduktor.task import Task
 from tests.cluster.work import add, eats, fails, large, slow
-from tests.testbed import places
 from tests.testbed.cluster import Cluster, Namespace, wait_jobset
 
 _set: dict[str, Any] = {}
@@ -295,28 +293,22 @@ def test_nodes_see_each_other_by_name(place: Namespace) -> None:
     assert [job.logs(node=node) for node in (0, 1)] == ["2\nTrue\n"] * 2
 
 
-@pytest.mark.alone
 def test_one_small_job_writes_little_to_etcd(place: Namespace, cluster: Cluster) -> None:
-    """Inline bytes are written many times over: all that the cluster writes for a job stays below half a megabyte."""
-
-    def written() -> float:
-        with urllib.request.urlopen(f"http://127.0.0.1:{places.ETCD_HEALTH_PORT}/metrics", timeout=30) as answer:
-            text = answer.read().decode()
-        return float(re.search(r"^etcd_disk_wal_write_bytes_total (\S+)$", text, re.MULTILINE)[1])
-
+    """Inline bytes are written many times over: all that is written for a job stays below half a megabyte."""
     cluster.part("etcd")
     assert jk.remote(add).submit(1).result(90) == 2  # what all jobs share is there
-    began, before = time.monotonic(), written()
-    time.sleep(5)
-    idle = (written() - before) / (time.monotonic() - began)
-    began, before = time.monotonic(), written()
+    since = cluster.etcd_revision()
     job = jk.remote(add).submit(1)
     assert job.result(90) == 2
-    wait_jobset(place.api, f"{place.jobsets}/{job}")
+    wait_jobset(place.api, f"{place.jobsets}/{job}", 90)
     time.sleep(2)  # what is noted of its end
-    ours = written() - before - idle * (time.monotonic() - began)
-    print(f"{ours / 1024:.0f} KiB written to etcd for one job, {idle / 1024:.1f} KiB/s while idle")
-    assert 20_000 < ours < 500_000
+    sizes = {key: size for key, size in cluster.etcd_written(since).items() if job in key}
+    kinds: Counter[str] = Counter()
+    for key, size in sizes.items():
+        kinds[key.partition(f"/{place.name}/")[0].rpartition("/")[2]] += size
+    print(f"{sum(sizes.values()) / 1024:.0f} KiB written to etcd for one job: {dict(kinds)}")
+    assert {"jobs", "pods"} <= kinds.keys()
+    assert sum(sizes.values()) < 512 << 10
 
 
 def test_konduktor_reads_the_result(place: Namespace) -> None:

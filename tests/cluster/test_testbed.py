@@ -174,7 +174,7 @@ def test_a_token_can_live_for_seconds(cluster: Cluster, namespace: Namespace) ->
 def test_the_cluster_came_up_fast_enough_to_be_brought_up_for_a_session(cluster: Cluster) -> None:
     cluster.part("etcd")
     print(f"up in {cluster.start_time} s")
-    assert cluster.start_time < 60
+    assert cluster.start_time < 180  # ten on two idle cores, and a minute beside much else
 
 
 @pytest.mark.alone

@@ -15,6 +15,7 @@ import secrets
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -210,9 +211,32 @@ class Cluster:
         """
         self.part("etcd")
         etcd = self._etcd
-        now = int(etcd("/v3/kv/range", {"key": "AA=="})["header"]["revision"])
+        now = self.etcd_revision()
         etcd("/v3/kv/compaction", {"revision": str(now), "physical": True})
         return now
+
+    def etcd_revision(self) -> int:
+        """Give the number of etcd's latest write."""
+        return int(self._etcd("/v3/kv/range", {"key": "AA=="})["header"]["revision"])
+
+    def etcd_written(self, since: int) -> Counter[str]:
+        """Give how many bytes were written after a revision, by key."""
+        mark = f"/mark/{secrets.token_hex(4)}"
+        self._etcd("/v3/kv/put", {"key": base64.b64encode(mark.encode()).decode(), "value": ""})
+        connection = http.client.HTTPSConnection("127.0.0.1", places.ETCD_PORT, timeout=60, context=self.admin.context)
+        written: Counter[str] = Counter()
+        watch = {"key": "AA==", "range_end": "AA==", "start_revision": str(since + 1)}
+        try:
+            connection.request("POST", "/v3/watch", json.dumps({"create_request": watch}))
+            for line in connection.getresponse():
+                for event in json.loads(line)["result"].get("events", ()):
+                    key = base64.b64decode(event["kv"]["key"]).decode()
+                    if key == mark:
+                        return written
+                    written[key] += len(key) + len(base64.b64decode(event["kv"].get("value", "")))
+        finally:
+            connection.close()
+        raise EOFError("etcd ended its watch")
 
     def etcd_dump(self) -> dict[str, bytes]:
         """Give everything that etcd holds, by its key."""
