@@ -57,7 +57,7 @@ def elapsed(record: JobRecord, now: float | None = None) -> float:
                 break
             begin = change.time
     end = record.finished or (record.history[-1].time if record.state is JobState.STOPPED and record.history else None)
-    return (end or now or time.time()) - begin
+    return max(0.0, (end or now or time.time()) - begin)  # by a cluster's clock it may not have begun yet
 
 
 def took(record: JobRecord, now: float | None = None) -> str:
