@@ -111,7 +111,7 @@ class Server:
         with self.log.open("ab") as log:
             command = [*self._command, f"--ServerApp.port={self.port}"]
             self._process = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, cwd=self.work)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > end:
                 self.stop()

@@ -44,6 +44,9 @@ def test_a_server_that_is_started_anew_lists_the_same_jobs(lab: Lab) -> None:
     lab.run(0)
     lab.run(1)
     expect(lab.row("before")).to_contain_text("Succeeded")
+    # While JupyterLab's own dialog is open, nothing asks the server.
+    close = lab.page.get_by_role("dialog").get_by_role("button", name="Close")
+    lab.page.add_locator_handler(close, lambda button: button.click())
     lab.server.stop()
     lab.command("konduktor:refresh")
     retry = lab.sidebar.get_by_role("button", name="Retry")
