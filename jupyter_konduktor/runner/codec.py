@@ -21,14 +21,14 @@ import json
 import pickle
 import sys
 
-from .digest import sha256
+from .digest import of_buffers, sha256
 from .names import Loading
 from .pack import FORMAT, PYTHON, VERSION, CodecError, FrameError, Loaded, Pack, check_versions, read_header
 from .pickler import CloudpickleNeededError, Dumper, how, type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing costs a job 3 ms
-    from collections.abc import Callable, Container, Iterator, Mapping
+    from collections.abc import Callable, Container, Mapping
     from typing import Any
 
     from .pack import Buffer
@@ -115,7 +115,7 @@ def dump(
 
 def _finish(dumper: Dumper, meta: Mapping[str, Any], failed: dict[str, BaseException]) -> Pack:
     stream = dumper.stream.getvalue()
-    digests = list(_digests(dumper.buffers))
+    digests = of_buffers(dumper.buffers)
     buffers = dict(zip(digests, dumper.buffers))
     uses_cloudpickle = b"cloudpickle.cloudpickle" in stream
     packages = _package_versions(dumper.modules)
@@ -172,16 +172,6 @@ def _package_versions(modules: set[str]) -> dict[str, str]:
     return dict(sorted(versions.items()))
 
 
-def _digests(buffers: list[memoryview]) -> Iterator[str]:
-    """Digest buffers, big ones on two threads (hashlib lets go of the interpreter lock)."""
-    if len(buffers) < 2 or sum(b.nbytes for b in buffers) < 32 << 20:
-        return (sha256(b).hexdigest() for b in buffers)
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(4) as pool:
-        return iter(list(pool.map(lambda b: sha256(b).hexdigest(), buffers)))
-
-
 def fingerprint(value: Any, main: dict[str, Any] | None = None) -> str | None:
     """Digest a value so that a change in place shows; None for what cannot be pickled.
 
@@ -202,7 +192,8 @@ def load(data: Buffer, fetch: Callable[[str, int], Buffer], main: dict[str, Any]
     data : bytes-like
         The pack.
     fetch : callable
-        Gives the buffer of a SHA-256 and a size in bytes; it should be writable, and is checked here.
+        Gives the buffer of a digest (`digest.of_buffers`) and a size in bytes; it should be writable, and is checked
+        here.
     main : dict
         The namespace that functions and classes of ``__main__`` get; it is not changed.
 
@@ -213,12 +204,10 @@ def load(data: Buffer, fetch: Callable[[str, int], Buffer], main: dict[str, Any]
     """
     header = read_header(data)
     notes = check_versions(header)
-    buffers = []
-    for entry in header["buffers"]:
-        buffer = memoryview(fetch(entry["sha256"], entry["size"]))
-        if buffer.nbytes != entry["size"] or sha256(buffer).hexdigest() != entry["sha256"]:
+    buffers = [memoryview(fetch(entry["sha256"], entry["size"])) for entry in header["buffers"]]
+    for entry, buffer, digest in zip(header["buffers"], buffers, of_buffers(buffers)):
+        if buffer.nbytes != entry["size"] or digest != entry["sha256"]:
             raise CodecError("integrity", "a buffer of {} bytes does not have its digest".format(entry["size"]))
-        buffers.append(buffer)
     if "torch" in header["packages"]:
         from . import tensors  # noqa: F401  its functions are what the pickle names
     with Loading(main, notes):
