@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.testbed import lifecycle, places
 
-BENCHES = ["imports", "local", "queue", "idle", "array", "widget", "server", "sidebar", "log"]
+BENCHES = ["imports", "local", "queue", "idle", "array", "store", "widget", "server", "sidebar", "log"]
 BENCHES += ["cluster", "cluster_idle", "cluster_log"]
 IN_BROWSER = ["sidebar", "log"]
 ON_CLUSTER = [name for name in BENCHES if name.startswith("cluster")]
