@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.testbed import fixtures, places
+from tests.testbed.turns import turn
 
 ON_CLUSTER = {"04_cluster.ipynb": "3.11", "05_resume.ipynb": "3.11", "06_multinode.ipynb": "3.11-torch"}
 """The notebooks that need a cluster, and the image of each."""
@@ -61,4 +62,5 @@ def _settings(item: pytest.Item) -> dict[str, str]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Take away what was made for the notebooks."""
     if _NAMESPACES in session.config.stash:
-        session.config.stash[_NAMESPACES].close()
+        with turn(fixtures.turns(), alone=False):  # not while another process's test has stopped the API server
+            session.config.stash[_NAMESPACES].close()

@@ -59,7 +59,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     if not uses_cluster(item):
         return (yield)
     alone = item.get_closest_marker("alone") is not None
-    with turn(_turns(), alone=alone):
+    with turn(turns(), alone=alone):
         try:
             return (yield)
         finally:
@@ -82,7 +82,7 @@ def the_cluster(config: pytest.Config) -> Cluster:
         objects.install_queueing(found.admin)
     elif STAY not in config.stash:
         stay = config.stash[STAY] = ExitStack()
-        stay.enter_context(turn(_turns() / "sessions", alone=False))
+        stay.enter_context(turn(turns() / "sessions", alone=False))
         if not lifecycle.up(found.state):
             config.stash[OURS] = found.state
     return found
@@ -100,7 +100,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if STAY in stash:
         stash[STAY].close()
     if OURS in stash and os.environ.get("KEEP_CLUSTER") != "1":
-        with turn(_turns() / "sessions", alone=True):
+        with turn(turns() / "sessions", alone=True):
             lifecycle.down(stash[OURS])
 
 
@@ -111,5 +111,6 @@ def namespace(cluster: Cluster) -> Iterator[Namespace]:
         yield made
 
 
-def _turns() -> Path:
+def turns() -> Path:
+    """Where the processes that use the cluster take turns."""
     return places.cache() / "turns"
