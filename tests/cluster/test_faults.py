@@ -194,9 +194,9 @@ def test_api_server_down_and_its_past_gone_changes_no_state(
 ) -> None:
     """One job ends meanwhile, one after it; what the watches would go on from is compacted away, and they list anew.
 
-    It comes last: the cluster's own controllers take half a minute to notice that the API server is there again.
+    It comes last: after it all that watches the API server is started anew.
     """
-    short, long = (jk.remote(cpus="100m")(slow).submit(seconds) for seconds in (2.0, 15.0))
+    short, long = (jk.remote(cpus="100m")(slow).submit(seconds) for seconds in (5.0, 20.0))
     session.tracker().start()
     for job in (short, long):
         until(lambda job=job: job.logs() == "ready\n" and job.state is JobState.RUNNING)
