@@ -56,6 +56,7 @@ class Intake:
         self._at = writer.point.at
         self._aligner = Aligner(b"", 0)
         self._told_gap = False
+        self._seen = 0  # lines that readers were given
         self._lost: int | None = None  # lines that the runner has written and were not seen; None: not known
         self._held = b""  # an unfinished line
 
@@ -134,7 +135,7 @@ class Intake:
         visible = rest + content
         if self._decoder is not None:
             visible, records = self._decoder.feed(visible)
-        self._writer.append(visible)
+        self._append(visible, records)
         if self._unsure and not any(isinstance(r, Control) and r.record.get("t") == "start" for r in records):
             if self._writer.size >= BEGINNING:
                 self.lost_beginning("the beginning of the output")
@@ -144,7 +145,6 @@ class Intake:
         for record in records:
             if isinstance(record, Control):
                 self.over = self.over or record.record.get("t") == "end"
-                self._count(record)
             else:
                 whole = self._file.keep(record)
         self._tail = tail_of(self._tail, rest + lines)
@@ -153,14 +153,35 @@ class Intake:
             self._writer.reach(self._tail, self._at)
         return records
 
-    def _count(self, control: Control) -> None:
-        """Note what is missing within an answer: a kubelet that is two rotations behind leaves a file out, unsaid."""
+    def _append(self, visible: bytes, records: list[Record]) -> None:
+        """Write what readers are to see, with a note where the runner has written lines that did not come.
+
+        A kubelet that is two rotations behind leaves a file out, unsaid.
+        """
+        before, done = self._seen, 0
+        self._seen += visible.count(b"\n")
+        for record in records:
+            lost = self._newly_lost(record) if isinstance(record, Control) else 0
+            if lost and isinstance(record, Control):
+                end = _after_lines(visible, record.lines - before)
+                self._writer.append(visible[done:end])
+                said = "1 line" if lost == 1 else f"{lost:,} lines"
+                self._writer.note(f"{said} shortly before this could not be read", self._nonce)
+                done = end
+        self._writer.append(visible[done:])
+
+    def _newly_lost(self, control: Control) -> int:
+        """Count the lines that are missing since the lines were counted last."""
         written = 0 if control.record.get("t") == "start" else control.record.get("n")
         if not isinstance(written, int):
-            return
-        lost = written - control.lines
-        if self._lost is not None and lost > self._lost:
-            count = lost - self._lost
-            lines = "1 line" if count == 1 else f"{count:,} lines"
-            self._writer.note(f"{lines} shortly before this could not be read", self._nonce)
-        self._lost = lost
+            return 0
+        before, self._lost = self._lost, written - control.lines
+        return max(0, self._lost - before) if before is not None else 0
+
+
+def _after_lines(data: bytes, count: int) -> int:
+    """Give the place behind so many lines."""
+    end = 0
+    for _ in range(count):
+        end = data.find(b"\n", end) + 1
+    return end
