@@ -114,6 +114,7 @@ class Task:
     setup : sequence of str
         Shell commands that each node runs before that.
     workdir : str, optional
+        Folder of this machine that the job runs in; on a cluster its files are sent.
     volumes : mapping of str to str
         Claim to the path it is mounted at.
     timeout : float, optional

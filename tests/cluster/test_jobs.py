@@ -267,6 +267,29 @@ def test_forged_worker_is_not_believed(place: Namespace, cluster: Cluster) -> No
     assert job.result(90) == "done"
 
 
+def test_log_that_nobody_followed_is_said_to_be_lost(
+    place: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = jk.remote(add).submit(1)
+    assert job.result(60) == 2
+    assert job.logs() == "adding 1 1\n"
+    (pod,) = place.pods(job)
+    place.api.delete(f"{place.core}/pods/{pod['metadata']['name']}")
+    until(lambda: place.pods(job) == [])
+    with monkeypatch.context() as patch:  # as on another machine
+        patch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+        session.close()
+        other = jk.attach(job)
+        assert isinstance(other, jk.Job)
+        assert other.state is JobState.SUCCEEDED
+        assert (
+            other.logs() == "[konduktor: the log is lost: it went with its pod, and nobody had followed it from here]\n"
+        )
+        assert other.logs(tail=1) == other.logs()
+        session.close()
+    assert jk.attach(job).logs() == "adding 1 1\n"
+
+
 def test_drained_node_does_not_fail_the_job(place: Namespace) -> None:
     """An eviction, as `kubectl drain` asks for it, brings the pod back, and the code runs again."""
     job = jk.remote(slow).submit(10.0)

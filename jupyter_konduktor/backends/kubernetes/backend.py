@@ -15,7 +15,7 @@ from jupyter_konduktor.backends.kubernetes.api.table import Rows
 from jupyter_konduktor.backends.kubernetes.engine import Engine
 from jupyter_konduktor.backends.kubernetes.judging.about import first_record
 from jupyter_konduktor.backends.kubernetes.judging.judge import Sight, deleted, judge, noted
-from jupyter_konduktor.backends.kubernetes.logs.carriage import Carriage
+from jupyter_konduktor.backends.kubernetes.logs.carriage import Carriage, node_of
 from jupyter_konduktor.backends.kubernetes.sending.submission import Submission
 from jupyter_konduktor.backends.kubernetes.shelf.shelf import JobShelf, Shelf
 from jupyter_konduktor.backends.kubernetes.site import Site
@@ -240,10 +240,22 @@ class KubernetesBackend:
             raise AccessDeniedError(file.problem)
         if over and not file.size and not file.ended:
             self._demand(f"The log of {name} cannot be read", "list", "", "pods")
+            if self._log_is_lost(record, node, attempt):
+                return _piece(_LOST_LOG, offset, limit)
         chunk = file.read(offset, limit)
         # Of what is over and was not brought to its end, nothing more is to be had.
         at_end = chunk.offset >= file.size
         return replace(chunk, ended=chunk.ended or (over and at_end))
+
+    def _log_is_lost(self, record: JobRecord, node: int, attempt: int) -> bool:
+        """Whether the log of an attempt that has run went with its pod."""
+        if not any(change.attempt == attempt and change.state is JobState.RUNNING for change in record.history):
+            return False
+        try:
+            (sight,) = self.site.look([self.site.jobset(record.name)])
+        except JobNotFoundError:
+            return True
+        return attempt < record.attempt or all(node_of(pod) != node for pod in sight.pods)
 
     def _carry(self, record: JobRecord, node: int, attempt: int, over: bool) -> None:
         """Have the log of a node's attempt brought here; of what is over, to its end."""
@@ -445,3 +457,13 @@ _GONE = (404, 409)
 def _alone(jobset: Mapping[str, Any]) -> Sight:
     """Give what a JobSet tells by itself."""
     return Sight(jobset=jobset, workload=None, pods=())
+
+
+_LOST_LOG = b"[konduktor: the log is lost: it went with its pod, and nobody had followed it from here]\n"
+
+
+def _piece(data: bytes, offset: int, limit: int) -> LogChunk:
+    """Give a piece of a log that is not kept anywhere."""
+    start = max(0, len(data) + offset) if offset < 0 else min(offset, len(data))
+    end = min(len(data), start + limit)
+    return LogChunk(data[start:end], end, ended=end == len(data))
