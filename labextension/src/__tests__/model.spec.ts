@@ -265,8 +265,8 @@ describe('what goes wrong', () => {
     await model.refresh();
     await pass(300);
     server.failure = '';
-    server.put(row('a', { state: 'Succeeded' }));
-    await pass(15);
+    server.put(row('a', { attempt: 20 }));
+    await pass(16);
     expect(model.error).toBe('');
     server.put(row('b'));
     await pass(3.5);

@@ -1,7 +1,17 @@
 import { find, LineError, option, parse, serialize } from '../line';
 import lines from './lines.json';
 
-const REPEATED = ['env', 'secret', 'in', 'out', 'packages', 'volume', 'allow_secret'];
+const REPEATED = [
+  'env',
+  'secret',
+  'in',
+  'out',
+  'packages',
+  'setup',
+  'topology',
+  'volume',
+  'allow_secret'
+];
 const SWITCHES = ['detach', 'quiet', 'dry_run', 'help'];
 
 /** The values of a line as the kernel names them. */
