@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-EVERY = 20.0
-"""Seconds between two looks at a queue: with two requests each, one in ten seconds."""
+EVERY = 30.0
+"""Seconds between two looks at a queue: with two requests each, and what watches need, one in ten seconds."""
 
 SOON = 1.0
 """Seconds after which a queue is looked at in which a job of ours has moved."""

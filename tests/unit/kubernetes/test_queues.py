@@ -90,11 +90,11 @@ def test_positions_by_workload() -> None:
 def test_positions_of_a_long_queue_are_read_in_pages() -> None:
     def page(query: dict[str, str]) -> dict[str, Any]:
         start = int(query["offset"])
-        end = min(start + int(query["limit"]), 2500)
+        end = min(start + int(query["limit"]), 5000)
         return {"items": [{"metadata": {"name": f"w{i}"}, "positionInLocalQueue": i} for i in range(start, end)]}
 
     site: Any = Site({"pendingworkloads": page}, versions=("v1beta1",))
-    assert queues.positions(site, "q") == {f"w{i}": i for i in range(2500)}
+    assert queues.positions(site, "q") == {f"w{i}": i for i in range(5000)}
     assert len(site.asked) == 3
     assert "/v1beta1/" in site.asked[0][0]
 
