@@ -26,7 +26,8 @@ while not job.done():
     seen.append(summary.elapsed(job.record))
     time.sleep(0.05)
 value = job.result(60)
-history = [(str(change.state), change.time - real()) for change in job.history]
+now = real()
+history = [(str(change.state), change.time - now) for change in job.history]
 listed = [record.name for record in jk.jobs()]
 print(json.dumps({"value": value, "log": job.logs(), "history": history, "seen": seen, "listed": listed, "name": job}))
 """

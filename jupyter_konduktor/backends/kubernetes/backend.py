@@ -268,11 +268,11 @@ class KubernetesBackend:
         if carriage is not None:
             if engine is not None and carriage.want(node):
                 engine.touch(record.uid)
-            if over:
+            if over and carriage.carries(node, attempt):
                 carriage.wait(node, attempt, LOG_PATIENCE)
-            return
+                return
         if not over:
-            return  # the watch has yet to find it
+            return  # the watch has yet to find it, or its pod
         try:
             jobset = self.site.jobset(record.name)
         except JobNotFoundError:

@@ -158,6 +158,10 @@ class Carriage:
         self._wanted.add(node)
         return new
 
+    def carries(self, node: int, attempt: int) -> bool:
+        """Whether the log of a node's attempt is being brought, or was."""
+        return any(self._pods[uid] == (attempt, node) for uid in list(self._followers))
+
     def wait(self, node: int, attempt: int, patience: float) -> None:
         """Wait until the log of a node's attempt was brought to its end, as far as it is being brought."""
         end = time.monotonic() + patience
