@@ -94,7 +94,9 @@ def test_what_stands_in_every_pod_is_short():
     spec = runtime.spec_of(Task.create(kind="cell"), name="job", nonce=NONCE, grace=30, runner=runner, payload=payload)
     assert sum(map(len, runtime.command_of(spec))) < 1000
     inline = runtime.deliver_runner(payload_of(pack), inline=True)
-    assert max(map(len, inline.env.values())) < 80_000
+    assert max(map(len, inline.env.values())) < 90_000
+    assert len(runtime._squeezed(archive.sources(cloudpickle=True))) < 120_000  # Linux takes 128 KiB
+    assert len(archive.archive()) < 1_000_000  # a ConfigMap takes 1 MiB
 
 
 # --- a job in a container
