@@ -81,7 +81,7 @@ def test_a_command_runs_and_reports(start, folder, old):
     command = ["sh", "-c", 'echo hi; echo 5 > "$KONDUKTOR_OUTPUT_DIR/result.json"; exit 3']
     job = start_bare(start, folder, old, command=command, kind="command")
     assert (job.folder / "termination").read_bytes() == b'{"exit":3,"value":5}'
-    visible, (start, end) = carried(job)
+    visible, (start, _, end) = carried(job)
     assert visible == b"hi\n"
     assert start.record["python"].count(".") == 2
     assert end.record == {"t": "end"}
