@@ -228,11 +228,11 @@ def test_code_that_ignores_sigterm_is_killed_with_its_tree_after_the_grace_perio
 
 def test_a_sigterm_at_any_moment_of_the_start_ends_the_job(start):
     for delay in (0, 0.005, 0.01, 0.02, 0.04, 0.08):
-        job = start(**sh("sleep 60"), grace=1)
+        job = start(**sh("sleep 60"), grace=8)
         until(lambda job=job: psutil.Process(job.process.pid).children() or job.process.poll() is not None)
         time.sleep(delay)
         job.process.send_signal(signal.SIGTERM)
-        job.wait(10)
+        job.wait(20)
         assert job.envelope.exit == 143
 
 
