@@ -262,7 +262,7 @@ class Job(str):
         while True:
             chunk = self._tracker.backend.read_log(self.name, node=node, attempt=attempt, offset=offset)
             yield from decoder.feed(chunk.data)
-            if not chunk.data:
+            if chunk.ended or not chunk.data:
                 break
             offset = chunk.offset
         yield from decoder.flush()

@@ -31,13 +31,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep a picture of the page of a test that fails."""
+    """Keep a picture of the page of a test that fails, and report what the page and the server say."""
     report = yield
-    page = getattr(item, "funcargs", {}).get("page")
+    known = getattr(item, "funcargs", {})
+    page = known.get("page")
     if report.when == "call" and report.failed and page is not None:
         PICTURES.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"\W+", "-", item.nodeid.rpartition("/")[2]).strip("-")
         page.screenshot(path=PICTURES / f"{name}.png")
+        report.sections.append(("the page", page.locator("body").inner_text()[-3000:]))
+        if "server" in known:
+            report.sections.append(("JupyterLab's log", known["server"].log.read_text(errors="replace")[-6000:]))
     return report
 
 

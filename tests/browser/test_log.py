@@ -64,6 +64,7 @@ def test_it_is_followed_searched_and_saved_by_node_and_attempt(log: Lab, tmp_pat
 
     view.get_by_label("Node").select_option("1")
     expect(view).to_contain_text("line 5000 of node 1")
+    expect(follow).to_have_attribute("aria-pressed", "true")
     press(log, "Follow")
     expect(follow).to_have_attribute("aria-pressed", "false")
     press(log, "Follow")

@@ -71,9 +71,14 @@ def test_a_pod_that_is_gone_before_its_result_was_read(
     place: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the cluster still tells of that time has its message, or the job is lost; nothing is made up."""
-    monkeypatch.setattr(reflecting, "HURRIED", 2.0)
-    monkeypatch.setattr(reflecting, "PATIENT", 2.0)
-    monkeypatch.setattr(transport, "CONNECT", 2.0)
+    for module, name, seconds in (
+        (reflecting, "HURRIED", 4.0),
+        (reflecting, "PATIENT", 4.0),
+        (reflecting, "_MARGIN", 1.0),
+        (transport, "ANSWER", 4.0),
+        (transport, "CONNECT", 4.0),
+    ):
+        monkeypatch.setattr(module, name, seconds)
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     session.close()
     with Proxy.before(place.kubeconfig) as proxy:

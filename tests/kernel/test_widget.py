@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -114,11 +115,15 @@ def test_a_detached_job_is_live_until_it_ends(kernel: Any) -> None:
     assert "Succeeded" in left["text/html"]
 
 
-def test_a_map_has_a_field_of_its_items(kernel: Any) -> None:
-    code = "import time\n@remote\ndef half(x):\n    time.sleep(0.8)\n    return 1 / x"
-    kernel.run(f"from jupyter_konduktor import remote\n{code}")
+def test_a_map_has_a_field_of_its_items(kernel: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "go"
+    wait = f"    while not os.path.exists({str(gate)!r}):\n        time.sleep(0.1)"
+    kernel.run(
+        f"import os, time\nfrom jupyter_konduktor import remote\n@remote\ndef half(x):\n{wait}\n    return 1 / x"
+    )
     shown = kernel.run("group = half.map([0, 1, 2])\ngroup", person=True)
     assert any("3 to come" in str(content) for kind, content in shown.comms if kind == "comm_msg")
+    gate.touch()
     left = until_left(kernel, shown)
     assert "2 done, 1 failed (0), 0 to come" in left["text/plain"]
 

@@ -243,9 +243,22 @@ class KubernetesBackend:
             if self._log_is_lost(record, node, attempt):
                 return _piece(_LOST_LOG, offset, limit)
         chunk = file.read(offset, limit)
-        # Of what is over and was not brought to its end, nothing more is to be had.
-        at_end = chunk.offset >= file.size
-        return replace(chunk, ended=chunk.ended or (over and at_end))
+        size = file.size
+        if chunk.ended or not over or chunk.offset < size:
+            return chunk
+        # It is over and was not brought to its end: nothing more comes by itself, and who reads it has to know.
+        if not size or offset > size or not (record.state.final or attempt < record.attempt):
+            return replace(chunk, ended=True)
+        note = b"\n" * (file.read(-1, 1).data != b"\n") + self._rest(record, node, attempt)
+        return LogChunk(chunk.data + note, chunk.offset + len(note), ended=True)
+
+    def _rest(self, record: JobRecord, node: int, attempt: int) -> bytes:
+        """Say what became of the rest of a log that is not here."""
+        try:
+            lost = self._log_is_lost(record, node, attempt)
+        except BackendError as error:
+            return f"[konduktor: the rest of the output is not here yet: {error.message}]\n".encode()
+        return _LOST_REST if lost else _LATE_REST
 
     def _log_is_lost(self, record: JobRecord, node: int, attempt: int) -> bool:
         """Whether the log of an attempt that has run went with its pod."""
@@ -460,6 +473,8 @@ def _alone(jobset: Mapping[str, Any]) -> Sight:
 
 
 _LOST_LOG = b"[konduktor: the log is lost: it went with its pod, and nobody had followed it from here]\n"
+_LOST_REST = b"[konduktor: the rest of the output is lost: it went with its pod before it was read]\n"
+_LATE_REST = b"[konduktor: the rest of the output is not here yet: the cluster was slow to give it; read it again]\n"
 
 
 def _piece(data: bytes, offset: int, limit: int) -> LogChunk:

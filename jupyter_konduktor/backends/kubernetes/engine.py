@@ -154,9 +154,9 @@ class Engine:
             done.wait(1.0)
 
     def carriage(self, uid: str) -> Carriage | None:
-        """Give what carries the logs of a job that is followed."""
+        """Give what carries the logs of a job that is followed, or has ended while some of a log is not here yet."""
         held = self._roster.held.get(uid)
-        return held.carriage if held is not None else None
+        return held.carriage if held is not None else self._roster.late.get(uid)
 
     def touch(self, uid: str) -> None:
         """Have a look at a job: what is wanted of it, or its log, has changed."""
@@ -174,7 +174,7 @@ class Engine:
         end = time.monotonic() + CLOSING
         if self._thread is not threading.current_thread():
             self._thread.join(CLOSING)
-        carriages = [held.carriage for held in list(self._roster.held.values())]
+        carriages = self._roster.carriages
         for carriage in carriages:
             carriage.stop()
         for carriage in carriages:
@@ -221,8 +221,8 @@ class Engine:
         if up - self._ticked > TICK + CLOCK_JUMP:
             for reflector in self._roster.reflectors:
                 reflector.reconnect()
-            for held in self._roster.held.values():
-                held.carriage.reconnect()
+            for carriage in self._roster.carriages:
+                carriage.reconnect()
         self._ticked = up
         if self._roster.due is not None and now >= self._roster.due:
             self._roster.retarget()

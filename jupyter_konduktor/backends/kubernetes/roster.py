@@ -64,6 +64,8 @@ class Roster:
         What is known of each job that is followed, by its uid.
     finished : dict
         The records of jobs that have ended and are still on the cluster.
+    late : dict
+        What still carries the logs of jobs that have ended and are followed no longer, by the job's uid.
     dirty : set of str
         Uids of jobs of which something is new.
     listed : threading.Event
@@ -84,6 +86,7 @@ class Roster:
     ) -> None:
         self.held: dict[str, Held] = {}
         self.finished: dict[str, JobRecord] = {}
+        self.late: dict[str, Carriage] = {}
         self.dirty: set[str] = set()
         self.listed = threading.Event()
         self.due: float | None = None
@@ -106,6 +109,11 @@ class Roster:
         client, namespace = site.client, site.namespace
         self._jobsets = Reflector(client, JOBSETS, words.jobsets(namespace), self, table=True)
         self._of: dict[str, Reflector] = {PODS: Reflector(client, PODS, words.core(namespace, "pods"), self)}
+
+    @property
+    def carriages(self) -> list[Carriage]:
+        """Everything that carries logs."""
+        return [held.carriage for held in list(self.held.values())] + list(self.late.values())
 
     @property
     def reflectors(self) -> list[Reflector]:
@@ -200,6 +208,9 @@ class Roster:
     def drop(self, held: Held) -> None:
         """Follow a job no longer: it has ended and was told."""
         self.held.pop(held.uid, None)
+        self.late = {uid: carriage for uid, carriage in self.late.items() if not carriage.ended}
+        if not held.carriage.ended:
+            self.late[held.uid] = held.carriage
         self._final.add(held.uid)
         self._target_soon()
 

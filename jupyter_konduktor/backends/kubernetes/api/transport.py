@@ -125,16 +125,20 @@ class Transport:
         for name, value in self.access.headers():
             everything.add(name, value)
         manager, sent = self._fresh_manager(), time.time()
-        response = manager.request(
-            method,
-            self.access.target.server + url,
-            body=body,
-            headers=everything,
-            timeout=urllib3.Timeout(connect=CONNECT, read=timeout),
-            retries=False,
-            redirect=False,
-            preload_content=False,
-        )
+        try:
+            response = manager.request(
+                method,
+                self.access.target.server + url,
+                body=body,
+                headers=everything,
+                timeout=urllib3.Timeout(connect=CONNECT, read=timeout),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+        except PoolTimeoutError:
+            self._heard = 0.0  # the next one must not wait for another dead connection as long
+            raise
         self._heard = time.time()
         self.clock.note(response.headers.get("Date"), sent, self._heard)
         return response

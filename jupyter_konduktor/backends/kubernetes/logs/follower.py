@@ -39,13 +39,21 @@ LOOK = 0.2
 """Seconds between two looks at a log that another process writes."""
 
 LAST_PATIENCE = 30.0
-"""Seconds for which the log of a container that has terminated is asked for though the cluster refuses to give it."""
+"""Seconds for which the log of a container that has terminated is asked for though the cluster refuses to give it, and
+any log that this user could read before: a server that has just started refuses what it allows a moment later."""
+
+FIRST_PATIENCE = 3.0
+"""Seconds for which a log is asked for that this user may not read, and never could."""
 
 CONFIRMATIONS = 5
 """Times that the log of a container that has terminated is read again at most while that brings something new."""
 
 LATE = 2.0
 """Seconds after the end of a container in which what our runner writes last may still come: containerd carries it."""
+
+HASTE = 1.5
+"""Seconds after the end of a container in which the answer that follows its log ends, or something comes; if not, the
+connection is dead."""
 
 STARTS_WITHIN = 5.0
 """Seconds after its start in which a container of ours has written its first line."""
@@ -105,6 +113,7 @@ class LogFollower:
         self._closing = threading.Event()
         self._terminated = False
         self._terminated_at = 0.0
+        self._heard = 0.0  # when something of it came last
         self._wake = threading.Event()
         self._ended = threading.Event()
         self._pulse = _Pulse(self._grown)
@@ -119,6 +128,9 @@ class LogFollower:
         """Take note that the container has terminated: the log ends soon."""
         if not self._terminated:
             self._terminated_at = time.monotonic()
+            timer = threading.Timer(HASTE, self._hasten)
+            timer.daemon = True
+            timer.start()
         self._terminated = True
         self._wake.set()
 
@@ -140,6 +152,11 @@ class LogFollower:
         self.stop()
         if threading.current_thread() is not self._thread:
             self._thread.join(max(0.0, patience))
+
+    def _hasten(self) -> None:
+        """Read once more over another connection, if the one that follows the log is silent."""
+        if self._heard < self._terminated_at:
+            self.reconnect()
 
     # --- in its thread
 
@@ -195,9 +212,7 @@ class LogFollower:
                 return None
             if intake.fresh:
                 pause, refused_since = PAUSES[0], 0.0
-            if isinstance(trouble, AccessDeniedError):
-                return self._end(writer, trouble.message)
-            if isinstance(trouble, ApiError) and trouble.status == 404:
+            if isinstance(trouble, ApiError) and trouble.status == 404 and self._is_gone():
                 return self._end(writer, f"pod {self._pod} is gone", missing=broken or intake.empty)
             broken = trouble is not None
             if trouble is None and not intake.foreign:
@@ -208,10 +223,13 @@ class LogFollower:
                         return self._end(writer, "")
                     self._wake.wait(PAUSES[0])
                     continue
-            elif last and not isinstance(trouble, UnreachableError):
+            elif isinstance(trouble, AccessDeniedError) or (last and not isinstance(trouble, UnreachableError)):
                 refused_since = refused_since or time.monotonic()
-                if time.monotonic() - refused_since > LAST_PATIENCE:
+                never = isinstance(trouble, AccessDeniedError) and intake.empty
+                if time.monotonic() - refused_since > (FIRST_PATIENCE if never else LAST_PATIENCE):
                     said = trouble.message if trouble else intake.foreign.decode("utf-8", "replace").strip()
+                    if never:
+                        return self._end(writer, said)
                     return self._end(writer, f"the log of pod {self._pod} cannot be read: {said}", missing=True)
             if not (intake.fresh and trouble):  # a connection that was lost is made anew at once
                 self._wake.wait(pause * random.uniform(0.7, 1.0))
@@ -231,6 +249,7 @@ class LogFollower:
                 with self._lock:
                     self._stream = stream
                 for data in stream:
+                    self._heard = time.monotonic()
                     if self._closing.is_set():
                         return None
                     if intake.empty and self._nonce:
@@ -259,6 +278,14 @@ class LogFollower:
         if started is not None and first / 1e9 - started > STARTS_WITHIN:
             with self._lock:
                 intake.lost_beginning(f"output before {clock(first)}")
+
+    def _is_gone(self) -> bool:
+        """Whether there is no such pod: a kubelet that has just started says so of each, for it knows none yet."""
+        try:
+            pod = self._client.get(self._pod_path)
+        except BackendError as error:
+            return isinstance(error, ApiError) and error.status == 404
+        return bool(pod["metadata"]["uid"] != self._pod_uid)
 
     def _pod_object(self) -> dict[str, Any]:
         try:
