@@ -9,12 +9,12 @@ if TYPE_CHECKING:  # importing typing would take most of what importing this pac
     from jupyter_konduktor.function import remote as remote
     from jupyter_konduktor.group import JobGroup as JobGroup
     from jupyter_konduktor.job import Job as Job
+    from jupyter_konduktor.resources import Resources as Resources
     from jupyter_konduktor.session import attach as attach
     from jupyter_konduktor.session import jobs as jobs
     from jupyter_konduktor.session import launch as launch
     from jupyter_konduktor.session import queues as queues
     from jupyter_konduktor.state import JobState as JobState
-    from jupyter_konduktor.task import Resources as Resources
     from jupyter_konduktor.task import Task as Task
 
 __version__ = "0.1.0"
@@ -24,7 +24,7 @@ _HOMES = {
     "Job": "job",
     "JobGroup": "group",
     "JobState": "state",
-    "Resources": "task",
+    "Resources": "resources",
     "Task": "task",
     "attach": "session",
     "jobs": "session",

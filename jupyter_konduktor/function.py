@@ -13,9 +13,10 @@ from jupyter_konduktor import payload, session
 from jupyter_konduktor.config import Settings
 from jupyter_konduktor.group import JobGroup
 from jupyter_konduktor.job import Job, follow, interrupted
+from jupyter_konduktor.naming import name_from
 from jupyter_konduktor.payload import Payload
 from jupyter_konduktor.runner.stream import Display
-from jupyter_konduktor.task import Kind, Task, name_from
+from jupyter_konduktor.task import Kind, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")

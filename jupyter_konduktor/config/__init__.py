@@ -30,7 +30,7 @@ from jupyter_konduktor.config import parse, places
 from jupyter_konduktor.config.parse import suggest
 from jupyter_konduktor.config.places import Raw
 from jupyter_konduktor.errors import ConfigError, InvalidTaskError
-from jupyter_konduktor.task import parse_timeout
+from jupyter_konduktor.spelling import parse_timeout
 
 CALL = "call"
 DEFAULT = "default"

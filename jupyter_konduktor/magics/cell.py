@@ -18,10 +18,10 @@ from jupyter_konduktor.magics.history import History, cell_numbers, remember
 from jupyter_konduktor.magics.options import Parsed, cell_help, parse_cell
 from jupyter_konduktor.magics.output import Output, show
 from jupyter_konduktor.magics.source import future_features, python_code
+from jupyter_konduktor.naming import name_from
 from jupyter_konduktor.result import Decoded
 from jupyter_konduktor.state import JobRecord
 from jupyter_konduktor.summary import ended
-from jupyter_konduktor.task import name_from
 
 MAX_NAMES = 20
 """Names that the last line lists."""

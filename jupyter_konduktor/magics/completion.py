@@ -12,7 +12,8 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from jupyter_konduktor.config import Settings
 from jupyter_konduktor.errors import KonduktorError
 from jupyter_konduktor.magics.options import CELL_OPTIONS, COMMANDS, HELP, Option
-from jupyter_konduktor.task import ACCELERATORS, TOPOLOGIES
+from jupyter_konduktor.resources import ACCELERATORS
+from jupyter_konduktor.spelling import TOPOLOGIES
 
 MAX_AGE = 5.0
 """Seconds for which names of jobs and queues are offered before they are looked up again."""

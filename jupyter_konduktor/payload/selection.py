@@ -9,7 +9,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from jupyter_konduktor.errors import PayloadError
-from jupyter_konduktor.task import nearest
+from jupyter_konduktor.naming import nearest
 
 from .analysis import CellAnalysis
 

@@ -83,6 +83,11 @@ class Lab:
 
     def wait_for_lab(self) -> None:
         """Wait until JupyterLab has been restored and its splash is gone."""
+        themed = self.page.locator("body[data-jp-theme-name]")
+        failed = self.page.get_by_role("dialog").get_by_text("Error Loading Theme")
+        expect(themed.or_(failed).first).to_be_attached()
+        if failed.count():  # on a busy machine the browser may give a first style sheet up, and JupyterLab asks once
+            self.page.reload()
         self.page.wait_for_function("() => window.jupyterapp !== undefined")
         self.page.evaluate("() => window.jupyterapp.restored.then(() => undefined)")
         expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)

@@ -77,7 +77,7 @@ def test_half_open_connections_are_found_out_and_nothing_is_told_twice(
     """The network forwards nothing any more, and closes nothing: only the time that passes tells."""
     monkeypatch.setattr(reflecting, "HURRIED", 1.5)
     monkeypatch.setattr(reflecting, "PATIENT", 1.5)
-    monkeypatch.setattr(transport, "ANSWER", 1.0)
+    monkeypatch.setattr(reflecting, "_ANSWER", 1.0)
     monkeypatch.setattr(reflecting, "_MARGIN", 0.0)
     monkeypatch.setattr(transport, "CONNECT", 1.0)
     monkeypatch.setattr(logs, "READ_TIMEOUT", 1.5)
@@ -106,10 +106,9 @@ def test_a_log_behind_a_dead_connection_is_whole_or_says_that_it_is_late(
     user: User, monkeypatch: pytest.MonkeyPatch, haste: float
 ) -> None:
     """The watches are back and tell that the job has ended, while what follows its log still waits for more."""
-    for name, seconds in (("HURRIED", 4.0), ("PATIENT", 4.0), ("_MARGIN", 1.0)):
+    for name, seconds in (("HURRIED", 4.0), ("PATIENT", 4.0), ("_MARGIN", 1.0), ("_ANSWER", 4.0)):
         monkeypatch.setattr(reflecting, name, seconds)
     monkeypatch.setattr(logs, "HASTE", haste)
-    monkeypatch.setattr(transport, "ANSWER", 4.0)
     watch = user.backend.watch(lambda event: None)
     job = user.submit("for i in $(seq 20); do echo line $i; sleep 0.1; done; sleep 3")
     wait_until(lambda: b"line 2\n" in user.output(job))

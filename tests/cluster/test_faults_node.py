@@ -75,7 +75,7 @@ def test_a_pod_that_is_gone_before_its_result_was_read(
         (reflecting, "HURRIED", 4.0),
         (reflecting, "PATIENT", 4.0),
         (reflecting, "_MARGIN", 1.0),
-        (transport, "ANSWER", 4.0),
+        (reflecting, "_ANSWER", 4.0),
         (transport, "CONNECT", 4.0),
     ):
         monkeypatch.setattr(module, name, seconds)

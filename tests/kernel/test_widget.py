@@ -121,9 +121,10 @@ def test_a_map_has_a_field_of_its_items(kernel: Any, tmp_path: Path) -> None:
     kernel.run(
         f"import os, time\nfrom jupyter_konduktor import remote\n@remote\ndef half(x):\n{wait}\n    return 1 / x"
     )
-    shown = kernel.run("group = half.map([0, 1, 2])\ngroup", person=True)
-    assert any("3 to come" in str(content) for kind, content in shown.comms if kind == "comm_msg")
+    # The cell goes on for as long as it takes the widget to say where its job stands.
+    shown = kernel.run("group = half.map([0, 1, 2])\ndisplay(group)\ntime.sleep(3)", person=True)
     gate.touch()
+    assert any("3 to come" in str(content) for kind, content in shown.comms if kind == "comm_msg")
     left = until_left(kernel, shown)
     assert "2 done, 1 failed (0), 0 to come" in left["text/plain"]
 

@@ -8,7 +8,10 @@ import re
 import pytest
 
 from jupyter_konduktor.errors import InvalidTaskError
-from jupyter_konduktor.task import MAX_NAME, Gpus, Task, name_from, new_name, parse_gpus, parse_memory
+from jupyter_konduktor.naming import MAX_NAME, name_from, new_name
+from jupyter_konduktor.resources import Gpus
+from jupyter_konduktor.spelling import parse_gpus, parse_memory
+from jupyter_konduktor.task import Task
 
 
 def make(**options):

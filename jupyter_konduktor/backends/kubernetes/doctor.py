@@ -16,7 +16,8 @@ from jupyter_konduktor.backends.kubernetes.sending.manifest.accelerators import 
 from jupyter_konduktor.backends.kubernetes.sending.runtime import runner_config_map
 from jupyter_konduktor.backends.protocol import Finding
 from jupyter_konduktor.errors import AccessDeniedError, ApiError, ConfigError, KonduktorError
-from jupyter_konduktor.task import Gpus, Task
+from jupyter_konduktor.resources import Gpus
+from jupyter_konduktor.task import Task
 
 if TYPE_CHECKING:
     from jupyter_konduktor.backends.kubernetes.api.client import Client

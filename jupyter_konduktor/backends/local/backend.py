@@ -32,8 +32,9 @@ from jupyter_konduktor.backends.local.watch import LocalWatch
 from jupyter_konduktor.backends.protocol import Event, Finding, LogChunk
 from jupyter_konduktor.backends.root import default_root
 from jupyter_konduktor.errors import BackendError, JobNotFoundError, StoreError, SubmitError
+from jupyter_konduktor.naming import new_name
 from jupyter_konduktor.state import JobRecord, QueueInfo
-from jupyter_konduktor.task import Task, new_name
+from jupyter_konduktor.task import Task
 
 if TYPE_CHECKING:
     from jupyter_konduktor.config import Settings

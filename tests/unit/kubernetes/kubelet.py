@@ -40,7 +40,7 @@ class Kubelet:
         self.asked: list[dict[str, str]] = []
         self.zone = "Z"
         self.words = b""  # what it adds to an answer because something has gone wrong
-        self.pod: dict[str, Any] = {}
+        self.pod: dict[str, Any] = {"metadata": {"uid": "pod-uid"}}
         self._now = START
         self._changed = threading.Condition()
 

@@ -255,8 +255,12 @@ def test_what_passes_is_tried_again_in_silence(scene: Scene, trouble: BackendErr
     assert scene.file.problem == ""
 
 
-def test_denied_log_says_which_verb_is_missing_and_is_had_later(scene: Scene) -> None:
-    scene.kubelet.answers = [AccessDeniedError('User "u" cannot get resource "pods/log"', status=403)]
+DENIED = AccessDeniedError('User "u" cannot get resource "pods/log"', status=403)
+
+
+def test_denied_log_says_which_verb_is_missing_and_is_had_later(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jupyter_konduktor.backends.kubernetes.logs.follower.FIRST_PATIENCE", 0.0)
+    scene.kubelet.answers = [DENIED]
     scene.kubelet.write(b"1\n")
     follower = scene.follow()
     until(follower.ended)
@@ -266,8 +270,26 @@ def test_denied_log_says_which_verb_is_missing_and_is_had_later(scene: Scene) ->
     assert scene.file.problem == ""
 
 
+@pytest.mark.parametrize("refusal", [DENIED, ApiError("pod does not exist", status=404)])
+def test_a_server_that_has_just_started_refuses_for_a_moment_only(scene: Scene, refusal: ApiError) -> None:
+    """An API server has not read its roles yet, a kubelet not its pods."""
+    scene.kubelet.answers = [40, refusal]
+    scene.kubelet.write(b"1\n", b"2\n")
+    assert scene.finish(scene.follow("")) == b"1\n2\n"
+    assert scene.file.problem == ""
+
+
+def test_what_is_refused_for_long_is_missing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jupyter_konduktor.backends.kubernetes.logs.follower.LAST_PATIENCE", 0.1)
+    scene.kubelet.answers = [40, *[DENIED] * 50]
+    scene.kubelet.write(b"1\n", b"2\n")
+    until(scene.follow("").ended)
+    assert b"the rest of the output could not be read: " in scene.text
+
+
 def test_pod_that_is_gone_ends_the_log_and_says_what_is_missing_once(scene: Scene) -> None:
     gone = ApiError("pods not found", status=404)
+    scene.kubelet.pod = {"metadata": {"uid": "another"}}
     scene.kubelet.answers = [40, gone, gone]
     scene.kubelet.write(b"1\n", b"2\n")
     for _ in range(2):
@@ -278,6 +300,7 @@ def test_pod_that_is_gone_ends_the_log_and_says_what_is_missing_once(scene: Scen
 
 def test_pod_that_is_gone_after_all_was_read_is_no_gap(scene: Scene) -> None:
     scene.kubelet.answers = [None, ApiError("pods not found", status=404)]
+    scene.kubelet.pod = {"metadata": {"uid": "another"}}
     scene.kubelet.write(b"1\n")
     scene.kubelet.end()
     until(scene.follow("").ended)

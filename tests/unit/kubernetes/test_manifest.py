@@ -18,7 +18,9 @@ from jupyter_konduktor.backends.kubernetes import rights, words
 from jupyter_konduktor.backends.kubernetes.sending.manifest import Delivery, Order, User, build, template_of
 from jupyter_konduktor.backends.kubernetes.sending.manifest.pod import container_of
 from jupyter_konduktor.errors import ConfigError, InvalidTaskError
-from jupyter_konduktor.task import MAX_NAME, MAX_NODES, Task
+from jupyter_konduktor.naming import MAX_NAME
+from jupyter_konduktor.spelling import MAX_NODES
+from jupyter_konduktor.task import Task
 
 GOLDEN = Path(__file__).parent / "golden"
 

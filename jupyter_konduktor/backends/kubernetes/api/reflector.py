@@ -9,7 +9,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jupyter_konduktor.backends.kubernetes.api import transport
 from jupyter_konduktor.backends.kubernetes.api.client import TABLE
 from jupyter_konduktor.backends.kubernetes.api.refusal import of_event
 from jupyter_konduktor.backends.kubernetes.api.table import Rows
@@ -36,6 +35,7 @@ LIMIT = 500
 """Objects on a page of a list."""
 
 _MARGIN = 5.0  # the server ends a watch so many seconds before it would count as dead
+_ANSWER = 30.0  # seconds until the answer to a watch begins
 _BRIEF = 1.0  # a watch that ends sooner, and told nothing, was none
 _REMEMBERED = 50_000
 
@@ -232,7 +232,7 @@ class Reflector:
                 **({"includeObject": "Metadata"} if self._table else {}),
             }
             stream = self._client.stream(
-                self._path, query, read_timeout=patience, answer_timeout=transport.ANSWER, accept=accept
+                self._path, query, read_timeout=patience, answer_timeout=_ANSWER, accept=accept
             )
             self._stream = stream
         rows, told = Rows(), False

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 CONNECT = 5.0
 """Seconds that making a connection may take."""
 
-ANSWER = 30.0
-"""Seconds until a watch's answer begins."""
-
 _SILENCE = 60.0  # without any answer for so long, what connections are idle may be dead: a laptop slept
 _CHUNK = 1 << 16
 

@@ -17,7 +17,8 @@ from jupyter_konduktor.backends.kubernetes.sending.manifest.environment import h
 from jupyter_konduktor.backends.kubernetes.sending.quota import Quota
 from jupyter_konduktor.backends.kubernetes.sending.rehearsal import Rehearsal
 from jupyter_konduktor.errors import AccessDeniedError, ApiError, InvalidTaskError, SubmitError
-from jupyter_konduktor.task import Task, nearest
+from jupyter_konduktor.naming import nearest
+from jupyter_konduktor.task import Task
 
 if TYPE_CHECKING:
     from jupyter_konduktor.backends.kubernetes.api.client import Client

@@ -11,7 +11,8 @@ from typing import Any
 
 from jupyter_konduktor.backends.kubernetes import words
 from jupyter_konduktor.errors import ConfigError
-from jupyter_konduktor.task import Gpus, nearest
+from jupyter_konduktor.naming import nearest
+from jupyter_konduktor.resources import Gpus
 
 NVIDIA = "nvidia.com/gpu"
 AMD = "amd.com/gpu"

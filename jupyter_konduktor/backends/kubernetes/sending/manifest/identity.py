@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from jupyter_konduktor.backends.kubernetes import words
 from jupyter_konduktor.errors import InvalidTaskError
-from jupyter_konduktor.task import Gpus
+from jupyter_konduktor.resources import Gpus
 
 MAX_LABEL = 63
 MAX_ANNOTATIONS = 256 * 1024

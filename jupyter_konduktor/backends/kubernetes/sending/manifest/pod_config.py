@@ -14,7 +14,7 @@ from typing import Any
 from jupyter_konduktor.backends.kubernetes import words
 from jupyter_konduktor.backends.kubernetes.sending.manifest import environment
 from jupyter_konduktor.errors import ConfigError
-from jupyter_konduktor.task import nearest
+from jupyter_konduktor.naming import nearest
 
 _TEXT, _NUMBER, _FLAG, _TABLE, _LIST, _TEXTS = "a text", "a number", "true or false", "a table", "a list", "texts"
 _Shape = Mapping[str, str]
