@@ -8,7 +8,8 @@ The objects stand one after the other in their order, and that is cut into parts
 they follow the line itself. So few URLs carry any number of objects, a large one in several requests at once. Nothing
 here vouches for anything: whoever reads an object compares it with the SHA-256 that it was asked for by.
 
-An attempt takes the first index that no other has taken; if all are, it writes over the last one's.
+An attempt takes the first index that no other has taken; if all are, it writes over the last one's. A map that runs
+adds to what it has sent: the last part, and then the index, are written again, and begin as they did.
 """
 
 from __future__ import annotations

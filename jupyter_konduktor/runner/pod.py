@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 import time
+from _thread import allocate_lock
 
 from .supervise import Reporter, Supervisor
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # importing typing costs a job 3 ms
     from collections.abc import Iterable
     from typing import Any
 
+    from .courier import Courier
     from .keeper import Keeper
 
 ARTIFACT_LIMIT = 4 << 20
@@ -52,7 +54,11 @@ class PodReporter(Reporter):
         self._sent: set[str] = set()
         self._lines = 0
         self._uncounted = 0  # bytes since the lines were counted last
-        self._held: list[bytes] = []  # items whose values are yet to be sent to the store
+        # Items that refer to what is yet to be sent to the store, each with that; the courier's thread takes them out.
+        self._held: list[tuple[set[str], list[bytes]]] = []
+        self._holding = allocate_lock()
+        self._courier: Courier | None = None
+        self._items = 0  # that have ended
         self._keeper: Keeper | None = None
         self._stopped = False
 
@@ -90,11 +96,39 @@ class PodReporter(Reporter):
         from .stream import carrier_lines
 
         self._artifacts()
+        self._items += 1
         lines = carrier_lines(self._spec["nonce"], "i", str(index), envelope)
-        if self._spec.get("links") and self._left():
-            self._held += lines
-        else:
+        left = set(self._left()) if self._spec.get("links") else set()
+        if not left:
             self._carry(lines)
+            return
+        with self._holding:
+            self._held.append((left, list(lines)))
+        if self._courier is None:
+            from .courier import Courier
+
+            self._courier = Courier(
+                self._spec["links"],
+                self._spec["artifacts"],
+                _attempt(),
+                left=self._left,
+                expected=self._expected,
+                arrived=self._arrived,
+                warn=self.warning,
+            )
+
+    def _expected(self, size: int) -> int:
+        """Say how much all items will leave, if they are like those that have ended; twice that, as they are not."""
+        return 2 * size * max(int(self._spec.get("items") or 0), self._items) // self._items
+
+    def _arrived(self, digests: Iterable[str]) -> None:
+        """Carry the items that refer to nothing which is yet to be sent."""
+        self._sent.update(digests)
+        ready: list[bytes] = []
+        with self._holding:
+            while self._held and self._held[0][0] <= self._sent:
+                ready += self._held.pop(0)[1]
+        self._carry(ready)
 
     def warning(self, message: str) -> None:
         """Write a line to standard output, where all others go."""
@@ -111,13 +145,16 @@ class PodReporter(Reporter):
             kept = self._keeper.finish(keep=self._stopped or any(exit_codes))
             if kept:
                 self.warning(kept)
+        if self._courier is not None:
+            self._courier.finish()
         problem = self._deposit() if self._spec.get("links") else ""
         self._artifacts()
         if problem and self._left():
             from .envelope import with_loss
 
             envelope = with_loss(envelope, problem)
-        self._carry(self._held)
+        for _, lines in self._held:
+            self._carry(lines)
         if self._uncounted:
             self._count()
         self._control(t="end")
@@ -151,11 +188,8 @@ class PodReporter(Reporter):
         from . import deposit
         from .transfer import TransferError
 
-        attempt = os.environ.get("RESTART_ATTEMPT", "")
         try:
-            deposit.send(
-                self._spec["links"], self._spec["artifacts"], digests, int(attempt) if attempt.isdigit() else 0
-            )
+            deposit.send(self._spec["links"], self._spec["artifacts"], digests, _attempt())
         except (OSError, TransferError) as error:
             self.warning(f"what the job leaves could not be sent to its store: {error}")
             return str(error)
@@ -210,10 +244,20 @@ class PodReporter(Reporter):
             self.warning(f"the log cannot be written: {error}")
 
 
+def _attempt() -> int:
+    attempt = os.environ.get("RESTART_ATTEMPT", "")
+    return int(attempt) if attempt.isdigit() else 0
+
+
+_writing = allocate_lock()
+
+
 def _write(data: bytes) -> None:
+    """Write whole lines, from any thread."""
     left = memoryview(data)
-    while left:
-        left = left[os.write(1, left) :]
+    with _writing:
+        while left:
+            left = left[os.write(1, left) :]
 
 
 def complete(spec: dict[str, Any]) -> dict[str, Any]:

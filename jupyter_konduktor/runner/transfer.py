@@ -110,13 +110,13 @@ def get(links: Links, name: str, start: int, size: int, fd: int) -> None:
                 raise TransferError(f"the store gives no part of {name}", answer.status)
             if int(answer.headers.get("Content-Length") or size) < size:
                 raise TransferError(f"{name} is shorter in the store than it should be", SHORT)
-            done = 0
+            done, block = 0, memoryview(bytearray(min(BLOCK, size)))
             while done < size:
-                block = answer.read(min(BLOCK, size - done))
-                if not block:
+                count = answer.readinto(block[: size - done])
+                if not count:
                     raise OSError(f"{size - done} bytes of {size} are missing")
-                _write_at(fd, block, start + done)
-                done += len(block)
+                _write_at(fd, block[:count], start + done)
+                done += count
 
     _try(links, "get", name, attempt)
 
@@ -259,8 +259,7 @@ def _put_file(path: str, blocks: Iterable[bytes], only_new: bool) -> None:
             os.unlink(temporary)
 
 
-def _write_at(fd: int, data: bytes, offset: int) -> None:
-    left = memoryview(data)
+def _write_at(fd: int, left: memoryview, offset: int) -> None:
     while left:
         count = os.pwrite(fd, left, offset)
         left, offset = left[count:], offset + count

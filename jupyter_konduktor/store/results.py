@@ -29,6 +29,13 @@ class Results:
 
         Bytes that are missing in the store are zeros, and show in the digest.
         """
+        found = self._read_any(sha256, size)
+        if found is None and self._indexes:
+            self._indexes.clear()  # a map that runs has added to one meanwhile
+            found = self._read_any(sha256, size)
+        return found
+
+    def _read_any(self, sha256: str, size: int) -> memoryview | None:
         for attempt in range(parcel.ATTEMPTS):
             found = self._read(attempt, sha256, size)
             if found is not None:
@@ -57,7 +64,7 @@ class Results:
         return memory
 
     def _index(self, attempt: int) -> tuple[parcel.Index, memoryview] | None:
-        """Give the index of an attempt, which never changes once it is there; None if it is not, or is none."""
+        """Give the index of an attempt, to which things are only ever added; None if it is not there, or is none."""
         if attempt not in self._indexes:
             key = keys.result_key(self._uid, parcel.index_name(attempt))
             data = self._store.get(key, parcel.HEAD_MOST + parcel.INLINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import timedelta
 
 import numpy as np
@@ -129,6 +130,38 @@ def test_items_are_told_of_when_their_values_are_there(pod, store):
     reader = decoder(store)
     for index in (1, 2, 3):
         assert reader.decode(reader.parse(items[index].data)).value == bytes([index]) * (3 << 20)
+
+
+def test_items_come_while_the_map_runs_and_are_not_lost_with_it(pod, store):
+    """What the log has no room for is sent now and then, and what was read before is there still."""
+    source = "import time\ndef f(n):\n    time.sleep(0.6)\n    return bytes([n]) * (3 << 20)\n"
+    job = pod(map_pack(source, "f", [(n,) for n in range(60)]), wait=False)
+    reader, seen, end = decoder(store), set(), time.monotonic() + 90
+    while len(seen) < 12:
+        assert job.process.poll() is None, job.text
+        assert time.monotonic() < end, seen
+        time.sleep(0.2)
+        items = {record.identity: record for record in job.records if type(record).__name__ == "Item"}
+        for index in items.keys() - seen - {0}:  # the first one came with the log
+            assert reader.decode(reader.parse(items[index].data)).value == bytes([index]) * (3 << 20)
+        seen |= items.keys()
+    job.process.kill()
+    later = decoder(store)
+    for index in seen - {0}:
+        assert later.decode(later.parse(items[index].data)).value == bytes([index]) * (3 << 20)
+
+
+def test_more_than_was_expected_is_sent_at_the_end(pod, store):
+    """The first items are small: the place that is chosen then has no room for the last ones."""
+    source = "import time\ndef f(n):\n    time.sleep(0.4)\n    return bytes([n]) * (300_000 if n < 25 else 150 << 20)\n"
+    job = pod(map_pack(source, "f", [(n,) for n in range(28)]))
+    assert job.code == 0, job.text
+    items = {record.identity: record for record in job.records if type(record).__name__ == "Item"}
+    reader = decoder(store)
+    assert len(items) == 28
+    for index in (20, 25, 26, 27):
+        size = 300_000 if index < 25 else 150 << 20
+        assert reader.decode(reader.parse(items[index].data)).value == bytes([index]) * size
 
 
 def test_attempts_do_not_write_over_each_other(pod, store):
