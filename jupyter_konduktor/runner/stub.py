@@ -58,6 +58,11 @@ def checkpoint_dir() -> str:
             from .checkpoint import restore
 
             restore(job.spec)
+            if job.spec.get("rank"):
+                context.warn(
+                    "only node 0's checkpoints are kept: what this node writes is lost with it, "
+                    "unless KONDUKTOR_CHECKPOINT_DIR points to a volume"
+                )
         elif job.spec.get("termination_file") and folder == slots.place(job.spec):
             context.warn(
                 "no store is set: checkpoints are lost when this attempt ends "

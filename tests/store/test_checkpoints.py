@@ -116,6 +116,14 @@ def test_without_a_store_it_is_said_that_they_are_lost(pod):  # noqa: F811
     assert "no store is set: checkpoints are lost when this attempt ends" in job.text
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_node_whose_checkpoints_are_not_kept_is_told_so(pod, rank):  # noqa: F811
+    pack = function_pack("def f():\n    import jupyter_konduktor as jk\n    return len(jk.checkpoint_dir())\n", "f()")
+    job = pod(pack, rank=rank, nodes=2)
+    assert job.code == 0, job.text
+    assert ("only node 0's checkpoints are kept" in job.text) is (rank == 1)
+
+
 @pytest.mark.parametrize("damage", ["tampered", "cut", "index", "path"])
 def test_a_damaged_checkpoint_is_an_error_and_not_a_fresh_start(pod, gateway, damage):  # noqa: F811
     pack = function_pack(CRASHES_ONCE.replace("CRASH", "raise ValueError(step)"), "f()")
