@@ -5,6 +5,7 @@ A backend joins by one more entry in `BACKENDS`: what prepares a place for one t
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 import time
@@ -19,11 +20,13 @@ from jupyter_konduktor.backends import get_backend
 from jupyter_konduktor.backends.local.backend import LocalBackend
 from jupyter_konduktor.backends.protocol import Backend, Event, LogGrew
 from jupyter_konduktor.config import Settings
-from jupyter_konduktor.payload import capture_map
+from jupyter_konduktor.payload import capture_call, capture_map
+from jupyter_konduktor.result import Decoder
 from jupyter_konduktor.runner.envelope import Envelope, parse
 from jupyter_konduktor.runner.stream import StreamDecoder
 from jupyter_konduktor.state import JobRecord, JobState
 from jupyter_konduktor.task import Task
+from tests.testbed import environment, places
 
 T = TypeVar("T")
 GRACE = 1.0
@@ -88,6 +91,25 @@ class Harness:
         self.backend.check(task)
         payload = capture_map(function, calls, {}, environ={})
         return self.wait(self.backend.submit(task, payload, key=uuid.uuid4().hex))
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> JobRecord:
+        """Call a function to the end."""
+        task = Task.create(kind="function", **{"name": "f", **self._where, **options})
+        self.backend.check(task)
+        payload = capture_call(function, arguments, {}, environ={})
+        return self.wait(self.backend.submit(task, payload, key=uuid.uuid4().hex))
+
+    def value(self, record: JobRecord) -> Any:
+        """Decode what a job has given back."""
+        read = functools.partial(self.backend.read_artifact, record.name)
+        return Decoder(record.name, read, {}).decode(self.envelope(record)).value
+
+    def with_store(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have a store where a backend needs one: on this machine there is the disk."""
+        if self.backend.name == "kubernetes":
+            for name, value in environment.store().items():
+                monkeypatch.setenv(name, value)
+            self.backend = self.another(store=f"s3://{places.S3_BUCKET}/contract")
 
     def items(self, record: JobRecord) -> dict[int, Envelope]:
         """Read what became of the items of a map."""

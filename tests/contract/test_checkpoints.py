@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jupyter_konduktor.state import JobState
-from tests.testbed import environment, places
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Harness
@@ -23,11 +22,7 @@ exit 3
 
 @pytest.fixture(autouse=True)
 def _store(jobs: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a cluster it takes a store; on this machine it is a directory of the job."""
-    if jobs.backend.name == "kubernetes":
-        for name, value in environment.store().items():
-            monkeypatch.setenv(name, value)
-        jobs.backend = jobs.another(store=f"s3://{places.S3_BUCKET}/contract")
+    jobs.with_store(monkeypatch)
 
 
 def test_the_next_attempt_finds_what_one_has_kept(jobs: Harness) -> None:

@@ -105,6 +105,18 @@ def test_nodes_know_their_rank_and_each_other(jobs: Harness) -> None:
     assert lines[0][5] == lines[1][5]
 
 
+def test_torchrun_finds_its_own_names(jobs: Harness) -> None:
+    """As `torchrun` reads them where it is given no options."""
+    script = 'echo $PET_NNODES $PET_NODE_RANK $PET_NPROC_PER_NODE "$PET_MASTER_ADDR:$PET_MASTER_PORT" $MASTER_ADDR'
+    record = jobs.run(script, nodes=2)
+    lines = [jobs.output(record, node=node).decode().split() for node in (0, 1)]
+    assert [line[:3] for line in lines] == [["2", "0", "1"], ["2", "1", "1"]]
+    assert lines[0][3:] == lines[1][3:]
+    host, port = lines[0][3].split(":")
+    assert host == lines[0][4]
+    assert 0 < int(port) < 65536
+
+
 def test_konduktor_variables_are_set(jobs: Harness) -> None:
     script = 'echo "$KONDUKTOR_JOB_NAME"; test -d "$KONDUKTOR_OUTPUT_DIR" -a -n "$KONDUKTOR_NODENAME"'
     record = jobs.run(script)

@@ -22,6 +22,14 @@ def behaves(x: int) -> Any:
     return x
 
 
+def reversed_twice(data: bytes) -> tuple[bytes, bytes]:
+    return data[::-1], data
+
+
+def repeated(data: bytes, count: int) -> bytes:
+    return data * count
+
+
 def second_time(x: int) -> int:
     """Do well once this process has seen the item before."""
     if x % 2:
