@@ -126,6 +126,7 @@ def test_jobset(name: str) -> None:
 
 def test_a_job_with_a_store_has_its_urls_mounted() -> None:
     made = build(order(delivery=Delivery(links="train-7fq2x-links"), store="s3://bucket/prefix"))
+    assert template_of(made)["spec"]["terminationGracePeriodSeconds"] == 10 + 30, "time to send the last checkpoint"
     assert {"name": words.LINKS_VOLUME, "secret": {"secretName": "train-7fq2x-links"}} in template_of(made)["spec"][
         "volumes"
     ]

@@ -16,6 +16,9 @@ USER_ID = 1000
 GRACE_MARGIN = 3
 """Seconds the runner needs after the job's own grace: it kills what is left, and writes the envelope."""
 
+SENDING_MARGIN = 30
+"""Seconds it needs instead if the job has a store: it sends the last checkpoint, and what the job has left."""
+
 SHM_DIR = "/dev/shm"  # noqa: S108 - a mount of the pod's own
 _OWN_DIRS = ("/konduktor", SHM_DIR)
 
@@ -45,7 +48,7 @@ def _base(order: Order, wanted: Accelerator | None) -> dict[str, Any]:
     volumes, mounts = _volumes(order)
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": math.ceil(order.grace) + GRACE_MARGIN,
+        "terminationGracePeriodSeconds": math.ceil(order.grace) + _margin(order),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {
@@ -81,6 +84,10 @@ def _base(order: Order, wanted: Accelerator | None) -> dict[str, Any]:
         "metadata": {"labels": labels, "annotations": {"sidecar.istio.io/inject": "false"}},
         "spec": spec,
     }
+
+
+def _margin(order: Order) -> int:
+    return GRACE_MARGIN if order.delivery.links is None else SENDING_MARGIN
 
 
 def _volumes(order: Order) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
