@@ -8,11 +8,17 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
+from jupyter_konduktor.backends.kubernetes import words
 from tests.browser.lab import LOAD, Lab
 from tests.browser.server import Server
 from tests.testbed.cluster import Cluster, Namespace
 
 CORES = 0.5
+MOUNT = """
+[tool.konduktor.pod_config.spec]
+volumes = [{{name = "work", hostPath = {{path = "{work}"}}}}]
+containers = [{{name = "{container}", volumeMounts = [{{name = "work", mountPath = "{work}", readOnly = true}}]}}]
+"""
 HOLD = f"""
 import time
 import jupyter_konduktor as jk
@@ -38,7 +44,17 @@ def server(place: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "JUPYTER_KONDUKTOR_GRACE": "1",
     }
     with Server(tmp_path_factory.mktemp("lab"), environ=environ) as made:
+        for folder in (made.work, *made.work.parents[:3]):
+            folder.chmod(folder.stat().st_mode | 0o055)
+        # What lets a job go on is a file of the node's, which is this machine.
+        (made.work / "pyproject.toml").write_text(MOUNT.format(work=made.work, container=words.CONTAINER))
         yield made
+
+
+def wait(lab: Lab, name: str) -> str:
+    """Write a cell that runs until it is let go."""
+    gate = f"while not pathlib.Path('{lab.server.work}/{name}.go').exists():\n    time.sleep(0.1)"
+    return f"%%konduktor --name {name}\nimport pathlib, time\nprint('it runs', flush=True)\n{gate}\nanswer = 42"
 
 
 def test_a_cell_waits_for_quota_runs_and_brings_its_value(lab: Lab) -> None:
@@ -72,6 +88,46 @@ def test_a_job_is_cancelled_while_its_cell_waits(lab: Lab) -> None:
     lab.widget(1).get_by_role("button", name="Cancel").click()
     lab.wait_for_cell(1)
     expect(lab.output(1)).to_contain_text("JobCancelledError")
+
+
+def test_a_job_is_cancelled_from_the_sidebar_while_its_cell_waits(lab: Lab) -> None:
+    lab.open(LOAD, wait(lab, "ended"))
+    lab.open_sidebar()
+    lab.run(0)
+    lab.start(1)
+    expect(lab.row("ended")).to_contain_text("Running")
+    lab.cancel("ended")
+    lab.wait_for_cell(1, timeout=60)
+    expect(lab.output(1)).to_contain_text("JobCancelledError")
+    expect(lab.row("ended")).to_contain_text("Cancelled")
+
+
+def test_a_page_is_loaded_again_and_a_kernel_started_anew_while_a_job_runs(lab: Lab) -> None:
+    """The job goes on, shows where it stands, and gives its value to the new kernel."""
+    lab.open(LOAD, wait(lab, "tough"), "answer")
+    lab.open_sidebar()
+    lab.run(0)
+    lab.start(1)
+    expect(lab.widget(1)).to_contain_text("Running")
+    lab.command("docmanager:save")
+    lab.reload()
+    lab.open_sidebar()
+    expect(lab.row("tough")).to_contain_text("Running")
+    expect(lab.output(1)).to_contain_text("tough-")
+    lab.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    lab.wait_for_kernel()
+    lab.run(0)
+    lab.cell(1).locator(".cm-content").click()
+    lab.row("tough").click(button="right")
+    lab.page.get_by_role("menuitem", name="Insert Attach Cell").click()
+    inserted = lab.notebook.locator(".jp-Cell", has=lab.page.locator(".cm-line", has_text="%konduktor attach tough-"))
+    inserted.locator(".cm-content").click()
+    lab.page.keyboard.press("Control+Enter")
+    expect(inserted).to_contain_text("it runs")
+    lab.let_go("tough")
+    expect(inserted).to_contain_text("-> answer")
+    expect(lab.row("tough")).to_contain_text("Succeeded")
+    expect(lab.run(3)).to_contain_text("42")
 
 
 def test_the_queues_view_has_quota_and_use(lab: Lab, place: Namespace) -> None:
