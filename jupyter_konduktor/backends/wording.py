@@ -34,16 +34,34 @@ def remote_error(envelope: bytes | None) -> tuple[str, str]:
         line; both are empty if it tells of no failure.
     """
     try:
-        inner = json.loads(envelope or b"{}")["value"]["$konduktor"]
-        if inner["codec"] != "error":
-            return "", ""
-        document: dict[str, Any] = json.loads(base64.b64decode(inner["data"]))
+        document = _error_document(envelope)
         reason = _NOT_BEGUN.get(document.get("refused", ""), "")
         ename, evalue = document["ename"], document["evalue"]
         text = str(evalue) if reason else f"{ename}: {evalue}".strip().rstrip(":")
-    except (KeyError, TypeError, ValueError, RecursionError, AttributeError, binascii.Error):
-        return "", ""  # a script's own value, or an error too long to stand in the envelope
+    except _NO_DOCUMENT:
+        return "", ""
     return reason, one_line(text)
+
+
+def damaged(envelope: bytes | None) -> str:
+    """Name the object, by its SHA-256, that a job was sent and found to be another one; empty if it tells of none."""
+    try:
+        return str(_error_document(envelope).get("damaged", ""))
+    except _NO_DOCUMENT:
+        return ""
+
+
+_NO_DOCUMENT = (KeyError, TypeError, ValueError, RecursionError, AttributeError, binascii.Error)
+"""What comes of reading a script's own value, or an error too long to stand in the envelope."""
+
+
+def _error_document(envelope: bytes | None) -> dict[str, Any]:
+    """Read the error document that stands in an envelope; raises one of `_NO_DOCUMENT` if there is none."""
+    inner = json.loads(envelope or b"{}")["value"]["$konduktor"]
+    if inner["codec"] != "error":
+        raise ValueError("it is no error's")
+    document: dict[str, Any] = json.loads(base64.b64decode(inner["data"]))
+    return document
 
 
 def items_failed(envelope: bytes | None) -> str:

@@ -72,7 +72,7 @@ def unpack(told: Mapping[str, Any], text: str) -> tuple[memoryview, dict[str, me
         except ValueError as error:
             raise CodecError("integrity", f"the payload cannot be read: {error}") from None
     if sha256(data).hexdigest() != told["sha256"]:
-        raise CodecError("integrity", "the payload does not have the SHA-256 that the job names")
+        raise CodecError("integrity", "the payload does not have the SHA-256 that the job names", told["sha256"])
     if told.get("zlib"):
         import zlib
 

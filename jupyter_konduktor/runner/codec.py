@@ -207,7 +207,8 @@ def load(data: Buffer, fetch: Callable[[str, int], Buffer], main: dict[str, Any]
     buffers = [memoryview(fetch(entry["sha256"], entry["size"])) for entry in header["buffers"]]
     for entry, buffer, digest in zip(header["buffers"], buffers, of_buffers(buffers)):
         if buffer.nbytes != entry["size"] or digest != entry["sha256"]:
-            raise CodecError("integrity", "a buffer of {} bytes does not have its digest".format(entry["size"]))
+            message = "a buffer of {} bytes does not have its digest".format(entry["size"])
+            raise CodecError("integrity", message, entry["sha256"])
     if "torch" in header["packages"]:
         from . import tensors  # noqa: F401  its functions are what the pickle names
     with Loading(main, notes):

@@ -5,8 +5,9 @@ text, trimmed to what the user's code called. ``exception`` is a pack of `codec`
 exception can be pickled in `EXCEPTION_LIMIT` bytes. ``names`` tells what a person or a program can act on: ``module``
 that could not be imported, ``name`` that was not defined. ``item`` is the index in a map, ``node`` the rank if there
 are several; both may be null. ``refused`` is there if the user's code did not begin: the kind of `codec.CodecError`
-if the payload was not loaded, ``setup`` or ``packages`` if these failed. The envelope carries the document with the
-codec ``"error"``.
+if the payload was not loaded, ``setup`` or ``packages`` if these failed. ``damaged`` is there if an object that was
+sent had other bytes than its name says: that name, a SHA-256. The envelope carries the document with the codec
+``"error"``.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ def of_loading(error: BaseException, job: Context) -> dict[str, Any]:
     if isinstance(error, codec.CodecError):
         document = _document(error, job, str(error), None)
         document.update(ename=_LOADING[error.kind], exception=None, refused=error.kind)
+        if error.digest:
+            document["damaged"] = error.digest
         document["traceback"] = "{}: {}".format(document["ename"], error)
         return document
     document = _document(error, job, render(error, job), None)

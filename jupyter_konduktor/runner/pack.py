@@ -23,12 +23,14 @@ class CodecError(Exception):
     """Bytes that must not be unpickled.
 
     ``kind`` is ``"format"``, ``"integrity"`` or ``"version"``; ``"store"`` if they could not even be fetched.
+    ``digest`` is the SHA-256 by which an object was asked for that turned out to be another one; empty if none was.
     """
 
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(kind, message)
+    def __init__(self, kind: str, message: str, digest: str = "") -> None:
+        super().__init__(kind, message, digest)
         self.kind = kind
         self.message = message
+        self.digest = digest
 
     def __str__(self) -> str:
         return self.message

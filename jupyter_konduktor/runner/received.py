@@ -57,7 +57,7 @@ def whole(job: Context, digest: str) -> Any:
     with open(job.object_path(digest), "rb") as file:
         data = file.read()
     if sha256(data).hexdigest() != digest:
-        raise CodecError("integrity", "what was sent does not have the SHA-256 that it is named by")
+        raise CodecError("integrity", "what was sent does not have the SHA-256 that it is named by", digest)
     return data
 
 

@@ -135,7 +135,8 @@ def _check(name: str, size: int, found: int, blocks: Any) -> None:
     for block in blocks:
         digest.update(block)
     if found != size or digest.hexdigest() != name:
-        raise CodecError("integrity", "a part of the working directory does not have the SHA-256 that the job names")
+        said = "a part of the working directory does not have the SHA-256 that the job names"
+        raise CodecError("integrity", said, name)
 
 
 def _copy(source: Any, target: Any, length: int) -> None:

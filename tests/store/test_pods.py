@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from jupyter_konduktor.backends.kubernetes.sending.depot import Depot
+from jupyter_konduktor.backends.kubernetes.shelf.shelf import Shelf
+from jupyter_konduktor.backends.wording import damaged
+from jupyter_konduktor.config import Settings
 from jupyter_konduktor.errors import IntegrityError, JobLostError, RemoteError, StoreError
 from jupyter_konduktor.result import Decoder
 from jupyter_konduktor.runner import codec, parcel
+from jupyter_konduktor.store.keys import object_key
 from jupyter_konduktor.store.results import Results
 from jupyter_konduktor.store.store import Store
 from tests.store.conftest import ACCESS, SECRET
-from tests.unit.kubernetes.pods import UID, Pod
+from tests.unit.kubernetes.pods import NONCE, UID, Pod
 from tests.unit.runner.conftest import cell_pack, function_pack, map_pack
 from tests.unit.runner.test_pythons import interpreter
 
@@ -229,6 +236,30 @@ def test_an_object_that_is_another_one_is_not_loaded(pod, store, gateway, monkey
     job = pod(cell_pack("print('loaded')", inputs={"x": LARGE}))
     assert isinstance(refusal(store, job), IntegrityError)
     assert "loaded\n" not in job.text
+
+
+@pytest.mark.parametrize("which", ["pack", "buffer"])
+def test_an_object_that_was_found_damaged_is_sent_again(tmp_path, pod, store, gateway, monkeypatch, which):
+    # Those that are open are kept by their address, and each test has its gateway at another port.
+    monkeypatch.setattr("jupyter_konduktor.store.store.open_store", lambda url: store)
+    pack = cell_pack("print('loaded')", inputs={"x": LARGE})
+    digests = list(pod(pack).delivery.objects)
+    (tmp_path / "shelf").mkdir()
+    shelf = Shelf(tmp_path / "shelf")
+    kept, depot = shelf.keep(UID, "job-x"), Depot(SimpleNamespace(shelf=shelf), Settings())
+    depot.note(kept, store, "job-x-links", NONCE, digests)
+    files = {digest: gateway.files / object_key(digest) for digest in digests}
+    named = max(digests, key=lambda digest: files[digest].stat().st_size * (1 if which == "buffer" else -1))
+    files[named].write_bytes(flipped(bytearray(files[named].read_bytes())))
+    for job in (pod(pack), pod(pack)):
+        assert isinstance(refusal(store, job), IntegrityError), "it is there already, by its size"
+        assert damaged(job.termination.read_bytes()) == named
+    before = {digest: path.stat().st_mtime_ns for digest, path in files.items() if digest != named}
+    depot.drop(kept, named, before=time.time())
+    again = pod(pack)
+    assert (again.code, "loaded\n" in again.text) == (0, True), again.text
+    assert {digest: files[digest].stat().st_mtime_ns for digest in before} == before, "the others were not damaged"
+    assert hashlib.sha256(files[named].read_bytes()).hexdigest() == named
 
 
 # --- and on the way back

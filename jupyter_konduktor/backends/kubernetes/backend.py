@@ -21,6 +21,7 @@ from jupyter_konduktor.backends.kubernetes.shelf.shelf import JobShelf, Shelf
 from jupyter_konduktor.backends.kubernetes.site import Site
 from jupyter_konduktor.backends.kubernetes.watch import KubernetesWatch
 from jupyter_konduktor.backends.protocol import Event, Finding, LogChunk, Stored
+from jupyter_konduktor.backends.wording import damaged
 from jupyter_konduktor.errors import (
     AccessDeniedError,
     ApiError,
@@ -305,7 +306,11 @@ class KubernetesBackend:
         record = self.get(name)
         if not record.state.final:
             return None
-        found = self.site.shelf.keep(record.uid, name).envelope()
+        kept = self.site.shelf.keep(record.uid, name)
+        found = kept.envelope()
+        digest = damaged(found)
+        if digest:
+            self._submission.depot.drop(kept, digest, before=record.finished or 0.0)
         if found is None and record.state is not JobState.CANCELLED:
             self._demand(f"What {name} left cannot be read", "list", "", "pods")
         return found

@@ -99,8 +99,9 @@ def test_an_object_that_is_not_what_its_digest_says_leaves_nothing(tmp_path: Pat
         "files": [["b", 0, 1, 0, 1], ["a", 0, 0, 0, SIZE]],
         "links": [],
     }
-    with pytest.raises(CodecError, match="does not have the SHA-256"):
+    with pytest.raises(CodecError, match="does not have the SHA-256") as caught:
         unpack(tmp_path / "in", found, {digest(ONE): wrong, digest(b"2"): b"2"})
+    assert caught.value.digest == digest(ONE)
     assert [path for path in tmp_path.rglob("*") if path.name != "in"] == []
 
 

@@ -16,7 +16,7 @@ from jupyter_konduktor.backends.kubernetes.api.table import Rows
 from jupyter_konduktor.backends.kubernetes.shelf.shelf import JobShelf
 from jupyter_konduktor.backends.kubernetes.site import Site
 from jupyter_konduktor.backends.protocol import Stored
-from jupyter_konduktor.errors import ApiError, UntrustedResultError
+from jupyter_konduktor.errors import ApiError, ConfigError, StoreError, UntrustedResultError
 from jupyter_konduktor.runner import parcel, slots
 from jupyter_konduktor.task import Task
 
@@ -91,6 +91,32 @@ class Depot:
 
         fresh = timedelta(days=self._settings.keep_days / 2)
         send(store, nonce, objects, fresh=fresh, quiet=self._settings.quiet)
+
+    def drop(self, kept: JobShelf, digest: str, *, before: float) -> None:
+        """Remove an object that a job has found damaged; else it is taken for sent, by its name and size, ever after.
+
+        Parameters
+        ----------
+        kept : JobShelf
+        digest : str
+            As the job tells it; nothing is removed but what it was sent from here.
+        before : float
+            When the job ended. What was written since has been sent anew.
+        """
+        from jupyter_konduktor.store.keys import object_key
+
+        links = kept.links()
+        if links is None or digest not in links[0]["objects"]:
+            return
+        key = object_key(digest)
+        try:
+            store = _open(links[0]["store"])
+            store.check()  # which soon gives up on a store that does not answer
+            found = store.look(key)
+            if found is not None and found.modified.timestamp() <= before:
+                store.delete([key])
+        except (ConfigError, StoreError) as error:
+            _log.warning("konduktor: what %s has found damaged is still in its store: %s", kept.name, error.message)
 
     def read(self, kept: JobShelf, url: str, reference: Mapping[str, Any]) -> memoryview | None:
         """Read what a job left in its store; None if it has no store, or that is not there.

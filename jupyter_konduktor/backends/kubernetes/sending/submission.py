@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from jupyter_konduktor.backends.kubernetes import words
@@ -16,8 +17,9 @@ from jupyter_konduktor.backends.kubernetes.rights import user
 from jupyter_konduktor.backends.kubernetes.sending import runtime
 from jupyter_konduktor.backends.kubernetes.sending.choice import Chooser
 from jupyter_konduktor.backends.kubernetes.sending.depot import Depot
-from jupyter_konduktor.backends.kubernetes.sending.manifest import Order, build
+from jupyter_konduktor.backends.kubernetes.sending.manifest import Order, build, template_of
 from jupyter_konduktor.backends.kubernetes.sending.manifest.order import Delivery
+from jupyter_konduktor.backends.kubernetes.shelf.shelf import JobShelf
 from jupyter_konduktor.backends.kubernetes.site import Site
 from jupyter_konduktor.backends.root import default_root
 from jupyter_konduktor.errors import AccessDeniedError, ApiError, JobNotFoundError, SubmitError, UnreachableError
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from jupyter_konduktor.config import Settings
     from jupyter_konduktor.payload import Payload
     from jupyter_konduktor.payload.workdir import Survey, Workdir
+    from jupyter_konduktor.store.store import Store
 
 RUNNER_KEPT = 60.0
 """Seconds for which the runner's ConfigMap is taken to be there once it was seen."""
@@ -149,8 +152,6 @@ class Submission:
             payload=sent,
             installer=self._settings.installer,
         )
-        secret_name = f"{name}-payload" if sent.secret is not None else None
-        links_name = f"{name}-links" if store is not None else None
         order = Order(
             task=task,
             name=name,
@@ -166,9 +167,9 @@ class Submission:
             command=runtime.command_of(spec),
             delivery=Delivery(
                 inline={**runner.env, **sent.env},
-                secret=secret_name,
+                secret=f"{name}-payload" if sent.secret is not None else None,
                 config_map=runtime.runner_name() if mounted else None,
-                links=links_name,
+                links=f"{name}-links" if store is not None else None,
             ),
             store=store.url if store is not None else "",
             accelerators=self._settings.accelerators,
@@ -180,11 +181,12 @@ class Submission:
         kept = self._site.shelf.keep(jobset["metadata"]["uid"], name)
         if made:
             with self._or_taken_back(jobset):
-                if sent.secret is not None and secret_name is not None:
-                    self._create_secret(secret_name, sent.secret, jobset)
-                if store is not None and links_name is not None:
-                    self._create_secret(links_name, self.depot.secret(store, kept.uid, list(sent.objects)), jobset)
-                    self.depot.note(kept, store, links_name, nonce, list(sent.objects))
+                self._create_secrets(order, sent, store, jobset, kept)
+        elif _waits_for(jobset, sent, store):
+            # Whoever made it may have been killed before it made these. A refusal does not tell that one is absent:
+            # rights and quotas are looked at before it is seen that a name is taken.
+            with suppress(AccessDeniedError, SubmitError):
+                self._create_secrets(order, sent, store, jobset, kept)
         kept.mark_submitted()
         return jobset, made
 
@@ -246,8 +248,25 @@ class Submission:
             raise SubmitError(f"There is another job {name} in {self._site.namespace}", advice="Submit it again.")
         return found
 
+    def _create_secrets(
+        self,
+        order: Order,
+        sent: runtime.Delivery,
+        store: Store | None,
+        jobset: Mapping[str, Any],
+        kept: JobShelf,
+    ) -> None:
+        """Create the Secrets that the pods of a JobSet wait for, as far as they are not there."""
+        if sent.secret is not None and order.delivery.secret is not None:
+            self._create_secret(order.delivery.secret, sent.secret, jobset)
+        if store is not None and order.delivery.links is not None:
+            links, digests = order.delivery.links, list(sent.objects)
+            self._create_secret(links, self.depot.secret(store, kept.uid, digests), jobset)
+            if kept.links() is None:
+                self.depot.note(kept, store, links, order.nonce, digests)
+
     def _create_secret(self, name: str, secret: Mapping[str, Any], jobset: Mapping[str, Any]) -> None:
-        """Create a Secret of the job."""
+        """Create a Secret of the job, unless it is there."""
         owner = {
             "apiVersion": jobset["apiVersion"],
             "kind": "JobSet",
@@ -295,6 +314,15 @@ def _suffix(digest: str) -> str:
         number, index = divmod(number, len(_LETTERS))
         found += _LETTERS[index]
     return found
+
+
+def _waits_for(jobset: Mapping[str, Any], sent: runtime.Delivery, store: Store | None) -> bool:
+    """Whether the pods of a JobSet wait for just this: another kernel's pickles of the same values may be others."""
+    containers = template_of(jobset)["spec"]["containers"]
+    (command,) = (container["command"] for container in containers if container["name"] == words.CONTAINER)
+    spec, told = json.loads(command[-1]), json.loads(jobset["metadata"]["annotations"][words.TASK])
+    same = all(spec.get(key) == sent.spec.get(key) for key in ("bundle", "workdir", "links"))
+    return same and told.get("store", "") == (store.url if store is not None else "")
 
 
 def _is_unsure(error: ApiError) -> bool:
