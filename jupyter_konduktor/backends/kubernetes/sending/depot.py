@@ -82,7 +82,7 @@ class Depot:
         if folder is not None:
             mounted = [*task.volumes.values(), *_mount_paths(self._settings.pod_config)]
             if not any(folder.is_relative_to(path) for path in mounted):
-                return f"{folder} is on no volume of the job (--volume CLAIM:{folder})"
+                return f"{folder} is on no volume of the job (--volume CLAIM:{folder}, or the setting volumes)"
         return ""
 
     def send(self, store: Store, nonce: str, objects: Mapping[str, Piece]) -> None:
