@@ -159,15 +159,25 @@ def submit(
 def make_task(kind: Kind, options: Mapping[str, Any], settings: Settings) -> Task:
     """Make a task from the options of a call, and from the settings where the call says nothing.
 
-    The environment variables of both are merged, the call's winning; a file of requirements adds to the packages.
+    The environment variables and the volumes of both are merged, the call's winning; a file of requirements adds to the
+    packages.
     """
     asked = {key: getattr(settings, key) for key in _TASK_SETTINGS}
     asked.update({key: value for key, value in options.items() if value is not None})
     file = asked.pop("requirements")
     if file is not None:
         asked["packages"] = (*requirements.parse(asked["packages"] or ()), *requirements.read(file))
-    asked["env"] = {**settings.env, **Task.create(kind="function", env=options.get("env")).env}
+    own = Task.create(kind="function", env=options.get("env"), volumes=options.get("volumes"))
+    asked["env"] = {**settings.env, **own.env}
+    asked["volumes"] = _volumes(settings, own)
     return Task.create(kind=kind, **asked)
+
+
+def _volumes(settings: Settings, task: Task) -> dict[str, str]:
+    """Add the volumes of the settings to those of a task, which keep their claims and their places."""
+    taken = {path.strip("/") for path in task.volumes.values()}
+    set_here = {claim: path for claim, path in settings.volumes.items() if path.strip("/") not in taken}
+    return {**set_here, **task.volumes}
 
 
 _TASK_SETTINGS = [
@@ -194,7 +204,7 @@ def launch(task: Task) -> Job:
     ----------
     task : Task
         ``Task.create(command=["python", "train.py"], gpus=1)``; where it names no image, queue, priority or topology,
-        those of the settings hold.
+        those of the settings hold, and their volumes are mounted as well.
 
     Returns
     -------
@@ -203,7 +213,7 @@ def launch(task: Task) -> Job:
     """
     settings = Settings.load()
     mine = {key: getattr(settings, key) for key in ("image", "queue", "priority", "topology") if not getattr(task, key)}
-    task = task.options(**mine)
+    task = task.options(**mine, volumes=_volumes(settings, task))
     for note in tracker(settings).backend.check(task):
         say_once(note)
     return submit(task, settings=settings, origin=origin())
@@ -374,7 +384,7 @@ def _small_job(settings: Settings) -> Finding:
     task = Task.create(
         name="doctor",
         command=[sys.executable if local else "python3", "-c", "import sys; print(sys.version.split()[0])"],
-        **({} if local else {key: getattr(settings, key) for key in ("image", "queue", "priority")}),
+        **({} if local else {key: getattr(settings, key) for key in ("image", "queue", "priority", "volumes")}),
     )
     held, started = tracker(settings), time.monotonic()
     try:

@@ -259,8 +259,10 @@ def parse_volumes(value: Any) -> dict[str, str]:
     pairs: list[tuple[Any, Any]]
     if isinstance(value, Mapping):
         pairs = list(value.items())
-    else:
+    elif isinstance(value, Iterable):
         pairs = [_split(str(item), ":") for item in ([value] if isinstance(value, str) else value)]
+    else:
+        raise _invalid("volumes", value, allowed)
     for claim, path in pairs:
         if not _KUBERNETES_NAME.fullmatch(str(claim)) or not str(path).startswith("/") or ".." in str(path).split("/"):
             raise _invalid("volumes", f"{claim}:{path}", allowed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from jupyter_konduktor.state import JobRecord, JobState, Transition
 from jupyter_konduktor.task import Task
 
 if TYPE_CHECKING:
-    from jupyter_konduktor.backends.protocol import Finding, Stored
+    from jupyter_konduktor.backends.protocol import Finding, Stored, StoredGroup
 
 _MARKS = {
     JobState.QUEUED: "◷",
@@ -336,11 +336,27 @@ def collected(jobs: int, size: int, *, dry_run: bool) -> str:
 
 
 def stored(found: Stored, *, dry_run: bool) -> str:
-    """Say what a collection has removed from a store, or would."""
+    """Say what a collection has removed from a store; or what it would, and the largest of that one by one."""
     done = "would be removed" if dry_run else "removed"
     kind = "object" if found.objects == 1 else "objects"
     of = f", results of {found.jobs} {'job' if found.jobs == 1 else 'jobs'} among them" if found.jobs else ""
-    return f"{found.objects} {kind} with {found.bytes / 1e6:.1f} MB{of} {done} from {found.place}"
+    line = f"{found.objects} {kind} with {found.bytes / 1e6:.1f} MB{of} {done} from {found.place}"
+    return "\n".join([line, *_largest(found.groups)]) if dry_run and found.groups else line
+
+
+def _largest(groups: Sequence[StoredGroup]) -> Iterator[str]:
+    rows = (
+        (group.what, str(group.objects), f"{group.bytes / 1e6:.1f} MB", f"{group.age / 86400:.1f} days ago")
+        for group in groups[:_GROUPS]
+    )
+    yield repr(Table(("what", "objects", "size", "last written"), rows))
+    rest = groups[_GROUPS:]
+    if rest:
+        yield f"and {len(rest)} more with {sum(group.bytes for group in rest) / 1e6:.1f} MB"
+
+
+_GROUPS = 20
+"""What is listed of a store, which may hold thousands."""
 
 
 def held_back(records: Iterable[JobRecord], command: str) -> str:

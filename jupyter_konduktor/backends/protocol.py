@@ -6,7 +6,7 @@ The contract suite (``tests/contract``) is written against this page and runs ov
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_konduktor.state import JobRecord, QueueInfo
@@ -92,6 +92,26 @@ class LogChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredGroup:
+    """What of a store goes together.
+
+    Attributes
+    ----------
+    what : str
+        Names it for a person.
+    objects : int
+    bytes : int
+    age : float
+        Seconds since the newest of it was written.
+    """
+
+    what: str
+    objects: int
+    bytes: int
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """What was removed from a store, or would be.
 
@@ -104,12 +124,15 @@ class Stored:
     objects : int
         All objects.
     bytes : int
+    groups : tuple of StoredGroup
+        The same in detail, the largest first.
     """
 
     place: str
     jobs: int
     objects: int
     bytes: int
+    groups: tuple[StoredGroup, ...] = field(default=(), compare=False)
 
 
 class Watch(Protocol):

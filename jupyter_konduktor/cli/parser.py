@@ -27,6 +27,11 @@ The file is YAML or JSON. Its keys are the options of a cell without their dashe
 
 Konduktor's own task files run as well: run, num_nodes, envs, resources (accelerators, image_id, cpus, memory)."""
 
+_GC = """\
+Remove finished jobs beyond keep_days and keep_bytes. Where the setting `store` names a place, also remove what
+was written there more than keep_days ago: inputs that no job can need, and the results and checkpoints of jobs
+that the cluster no longer has. Stopped jobs are named and stay."""
+
 _RBAC = """\
 Print the roles that a user of this package needs on a cluster, as YAML. Nothing is sent to a cluster:
 
@@ -127,8 +132,8 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     config = command("config", "show each setting, and where it came from")
     config.add_argument("key", metavar="KEY", nargs="?")
 
-    gc = command("gc", "remove finished jobs beyond the retention, and name those that are stopped")
-    gc.add_argument("--dry-run", action="store_true", help="only count them")
+    gc = command("gc", "remove finished jobs and what is old in the store, and name jobs that are stopped", _GC)
+    gc.add_argument("--dry-run", action="store_true", help="remove nothing; count the jobs, and list what is old")
 
     doctor = command("doctor", "check that jobs can run from here, with a small one; ends with 1 if something is wrong")
     doctor.add_argument("--no-job", action="store_true", help="look only, and send no job")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -52,7 +53,8 @@ class Settings:
     """All settings as they stand for one call; one line below declares everything about a key.
 
     What a task takes (``gpus``, ``memory``, ``timeout``, ...) is kept as it was written, for `Task.create`; other sizes
-    are in bytes and other times in seconds. ``env`` and ``allow_secrets`` add up over all places, the rest replace.
+    are in bytes and other times in seconds. ``env``, ``volumes`` and ``allow_secrets`` add up over all places, the rest
+    replace.
 
     Attributes
     ----------
@@ -79,6 +81,7 @@ class Settings:
     )
     requirements: str | None = _key(None, parse.path, "file of packages that are installed in the job")
     setup: str | Sequence[str] | None = _task_key("setup", None, "shell commands that run in the job before its code")
+    volumes: Mapping[str, str] = _key({}, parse.volumes, "volumes to mount in every job: CLAIM:/PATH", adds=True)
     package_index: tuple[str, ...] = _key(
         (), _requirements.parse_index, "package indexes the job installs from, the main one first; none: only wheels"
     )
@@ -192,6 +195,8 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, dict) and name == "env":
                 shown = ", ".join(f"{variable}=..." for variable in value)
+            elif isinstance(value, dict) and name == "volumes":
+                shown = shlex.join(f"{claim}:{path}" for claim, path in value.items())  # as the variable takes it
             elif isinstance(value, dict) and value:
                 shown = json.dumps(value, default=str)  # as the variable and %config take it
             elif isinstance(value, tuple | list):

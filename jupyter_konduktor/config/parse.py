@@ -103,6 +103,11 @@ def environment(value: object) -> dict[str, str]:
     return dict(Task.create(kind="cell", env=shlex.split(value) if isinstance(value, str) else value).env)
 
 
+def volumes(value: object) -> dict[str, str]:
+    """Accept a table of claims and paths, a list of ``CLAIM:/path``, or a text as in ``data:/data models:/models``."""
+    return dict(Task.create(kind="cell", volumes=shlex.split(value) if isinstance(value, str) else value).volumes)
+
+
 def suggest(word: str, allowed: Iterable[str]) -> str:
     """Give ``"; did you mean X?"`` for the nearest of the allowed words, nothing when none is near."""
     meant = nearest(word, list(allowed))

@@ -125,8 +125,8 @@ COMMANDS = (
     Command("config", "each setting, and where it came from", "[KEY]"),
     Command("doctor", "check that jobs can run from here, with a small one", "", (*_WHERE, _NO_JOB)),
     Command(
-        *("gc", "remove finished jobs beyond the retention, and name those that are stopped", ""),
-        (Option("--dry-run", "", "only count them"),),
+        *("gc", "remove finished jobs and what is old in the store, and name jobs that are stopped", ""),
+        (Option("--dry-run", "", "remove nothing; count the jobs, and list what is old"),),
     ),
     Command("help", "this, or one command", "[COMMAND]"),
 )

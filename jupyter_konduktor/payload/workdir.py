@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jupyter_konduktor.errors import InputTooLargeError, InvalidTaskError, PayloadError
+from jupyter_konduktor.runner.workdir import folded, link_fault, name_fault
 
 from .ignored import Ignored
 from .limits import size_text
@@ -149,6 +150,7 @@ def survey(folder: str, *, limit: int) -> Survey:
             raise _refused(folder, f"it has more than {MAX_FILES:,} files", _LEAVE_OUT)
     files.sort(key=lambda file: file.path)
     made = Survey(root, tuple(files), dict(sorted(links.items())))
+    _check_received(folder, made)
     if made.size > limit:
         largest = sorted(files, key=lambda file: file.size, reverse=True)[:3]
         named = ", ".join(f"{file.path} ({size_text(file.size)})" for file in largest)
@@ -192,6 +194,19 @@ def _target(root: Path, path: str) -> str:
             "Put what it points to into the folder, or name the link in .konduktorignore.",
         )
     return target
+
+
+def _check_received(folder: str, found: Survey) -> None:
+    """Refuse what the job would refuse to unpack, before anything waits in a queue."""
+    kinds: dict[str, tuple[str, bool]] = {}
+    for path in (*(file.path for file in found.files), *found.links):
+        if fault := name_fault(path, kinds):
+            raise _refused(folder, fault, "Rename it, or leave it out: name it in .konduktorignore.")
+    links = {folded(path) for path in found.links}
+    for path, target in found.links.items():
+        if fault := link_fault(path, target, links):
+            advice = "Let it point straight there, or leave it out: name it in .konduktorignore."
+            raise _refused(folder, f"{fault}, to {target}", advice)
 
 
 def _refused(folder: str, said: str, advice: str = "") -> InvalidTaskError:

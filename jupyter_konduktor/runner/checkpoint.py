@@ -40,7 +40,7 @@ def restore(spec: Mapping[str, Any]) -> None:
     Raises
     ------
     CheckpointError
-        If there is a checkpoint that is damaged, or the store does not answer.
+        If there is a checkpoint that is damaged or cannot be written here, or the store does not answer.
     """
     folder = slots.place(spec)
     with open(f"{folder}.lock", "w", encoding="ascii") as lock:
@@ -59,10 +59,10 @@ def restore(spec: Mapping[str, Any]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)  # of a process that was ended as it did this
         try:
             _fill(Links(spec["links"]), temporary, entries)
-        except (TransferError, ValueError) as error:
+            os.rename(temporary, folder)
+        except (OSError, TransferError, ValueError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise CheckpointError(f"the checkpoint of the attempt before cannot be restored: {error}") from None
-        os.rename(temporary, folder)
         size, count = sum(entry.size for entry in entries), len(entries)
         said = f"{count} file{'' if count == 1 else 's'}, {size / 2**20:.1f} MiB"
         print(f"konduktor: restored the checkpoint: {said}, in {time.monotonic() - began:.1f} s", file=sys.stderr)

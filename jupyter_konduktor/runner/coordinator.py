@@ -23,10 +23,6 @@ if TYPE_CHECKING:  # importing typing costs a job 3 ms
 
 _LINGER = 5.0  # seconds that workers in other containers have to hear of the end
 _BLOCK = 1 << 20
-_TOO_LARGE = (
-    "the returned value is too large: there is no room left for what the items of this job give back; set a store "
-    '(store = "s3://bucket/prefix" in [tool.konduktor]), write it to a volume, or give back less'
-)
 
 
 class Coordinator:
@@ -97,17 +93,20 @@ class Coordinator:
 
     def _listen(self, worker: str, connection: socket.socket, reader: BinaryIO) -> None:
         """Do what a worker asks for."""
-        room = True  # for all artifacts of the item that it tells of next
+        room, size = True, 0  # for all artifacts of the item that it tells of next, and their bytes
         while True:
             line = reader.readline(link.LINE_LIMIT)
             word, _, rest = line.rstrip(b"\n").partition(b" ")
             if word == b"artifact":
-                digest, size = rest.decode().split(" ")
-                room = self._receive(reader, digest, int(size)) and room
+                digest, _, count = rest.decode().partition(" ")
+                size += int(count)
+                room = self._receive(reader, digest, int(count)) and room
             elif word == b"ended":
                 index, failed, envelope = rest.split(b" ", 2)
-                self._ended(worker, int(index), failed == b"1", envelope, room)
-                room = True
+                if not room:
+                    failed, envelope = b"1", failure.of_item(int(index), self._too_large(size), 1, self._job)
+                self._ended(worker, int(index), failed == b"1", envelope)
+                room, size = True, 0
             elif word == b"next":
                 self._give(worker, connection)
             elif word == b"running":
@@ -132,9 +131,18 @@ class Coordinator:
                     return
                 self._changed.wait()
 
-    def _ended(self, worker: str, index: int, failed: bool, envelope: bytes, room: bool) -> None:
-        if not room:
-            failed, envelope = True, failure.of_item(index, _TOO_LARGE, 1, self._job)
+    def _too_large(self, size: int) -> str:
+        """Say why there is no room for what an item gives back, and what to do."""
+        from .outputs import SET_ONE, size_text
+
+        limit, room = size_text(int(self._job.spec.get("artifact_limit") or 0)), size_text(self._job.room() or 0)
+        return (
+            f"the returned value is too large: value has {size_text(size)}, and all items of a job without a store "
+            f"bring back no more than {limit} together ({room} of them are left); {SET_ONE}, write it to a volume, or "
+            "give back less"
+        )
+
+    def _ended(self, worker: str, index: int, failed: bool, envelope: bytes) -> None:
         with self._changed:
             self._heard[worker] = self._heard.get(worker, 0) + 1
             self._board.finish(worker, index, failed, envelope)

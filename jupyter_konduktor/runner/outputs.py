@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 LIMIT = 1 << 30
 """Bytes of an output that is brought back unasked."""
 
+SET_ONE = 'set one (store = "s3://bucket/prefix" in [tool.konduktor])'
+"""What to do where a job without a store brings back no more."""
+
 
 def pack_outputs(
     job: Context,
@@ -103,14 +106,16 @@ def _best_effort(
         for frame in pack.frames:
             if frame.size > limit and frame.name in values and frame.name not in asked:
                 refused[frame.name] = (
-                    f"it has {_size(frame.size)}, more than {_size(limit)}; --out +{frame.name} brings it back"
+                    f"it has {size_text(frame.size)}, more than {size_text(limit)}; --out +{frame.name} brings it back"
                 )
         if not refused and values and missing_room(job, pack):
             sizes = {frame.name: frame.size for frame in pack.frames if frame.name in values}
             # What was asked for goes last, and among the others the largest first.
             name = min(values, key=lambda name: (name in asked, -sizes[name]))
-            room = _size(int(job.spec.get("artifact_limit") or 0))
-            refused[name] = f"it has {_size(sizes[name])}, and a job without a store brings back no more than {room}"
+            room = size_text(int(job.spec.get("artifact_limit") or 0))
+            refused[name] = (
+                f"it has {size_text(sizes[name])}, and a job without a store brings back no more than {room}; {SET_ONE}"
+            )
         if not refused:
             return pack
         for name, reason in refused.items():
@@ -163,12 +168,12 @@ def missing_room(job: Context, pack: codec.Pack) -> int:
 def too_large(job: Context, pack: codec.Pack) -> str:
     """Say why there is no room for a pack, and what to do."""
     frames = sorted(pack.frames, key=lambda frame: -frame.size)[:3]
-    parts = _listed(f"{frame.name} has {_size(frame.size)}" for frame in frames if not frame.via)
+    parts = _listed(f"{frame.name} has {size_text(frame.size)}" for frame in frames if not frame.via)
     limit, room = int(job.spec.get("artifact_limit") or 0), job.room() or 0
-    left = f" ({_size(room)} of them are left)" if room < limit else ""
+    left = f" ({size_text(room)} of them are left)" if room < limit else ""
     return (
-        f"{parts}, and a job without a store brings back no more than {_size(limit)}{left}; set one (store = "
-        '"s3://bucket/prefix" in [tool.konduktor]), write it to a volume, or give back less'
+        f"{parts}, and a job without a store brings back no more than {size_text(limit)}{left}; {SET_ONE}, "
+        "write it to a volume, or give back less"
     )
 
 
@@ -188,7 +193,8 @@ def _one_line(text: str) -> str:
     return text if len(text) <= 300 else text[:299] + "…"
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """Write a number of bytes for a person."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if count >= unit:
             return f"{count / unit:.1f} {name}"

@@ -87,14 +87,19 @@ def write_index(entries: list[Entry]) -> bytes:
 
 
 def read_index(data: bytes) -> list[Entry]:
-    """Read an index; raises `ValueError` if it is none, or would write outside of the directory."""
+    """Read an index; raises `ValueError` if it is none, or has a file outside of the directory or two at one place."""
     try:
         found: dict[str, Any] = json.loads(data.decode("ascii"))
         entries = []
+        kinds: dict[str, bool] = {}  # path -> whether it is a folder
         for path, mtime, pieces in found["files"]:
             parts = path.split("/")
             if any(part in ("", ".", "..") for part in parts) or "\0" in path:
                 raise ValueError(f"unsafe name {path!r}")
+            folders = ["/".join(parts[:end]) for end in range(1, len(parts))]
+            if path in kinds or not all(kinds.setdefault(folder, True) for folder in folders):
+                raise ValueError(f"{path!r} lies where something else does")
+            kinds[path] = False
             held = [(int(slot), int(offset), int(length), str(digest)) for slot, offset, length, digest in pieces]
             if any(not 0 <= slot < SLOTS or offset < 0 or length < 0 for slot, offset, length, _ in held):
                 raise ValueError(f"{path!r} lies nowhere")

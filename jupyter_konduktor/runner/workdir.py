@@ -15,13 +15,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import unicodedata
 
 from .digest import sha256
 from .pack import CodecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
 MAX_ENTRIES = 100_000
@@ -83,16 +84,16 @@ def _read(data: bytes) -> dict[str, Any]:
         sizes = [int(size) for _, size in objects]
         if len(files) + len(links) > MAX_ENTRIES or sum(sizes) > MAX_BYTES:
             raise _unsafe(f"it has {len(files) + len(links)} entries of {sum(sizes)} bytes")
-        kinds: dict[str, bool] = {}  # path -> whether it is a folder
+        kinds: dict[str, tuple[str, bool]] = {}
         for path, _, number, offset, size in files:
-            _check_path(path, kinds)
+            _refuse(name_fault(path, kinds))
             if not 0 <= number < len(objects) or offset < 0 or size < 0 or offset + size > sizes[number]:
                 raise _unsafe(f"{path!r} lies outside of what was sent")
+        for path, _ in links:
+            _refuse(name_fault(path, kinds))
+        places = {folded(path) for path, _ in links}
         for path, target in links:
-            _check_path(path, kinds)
-            place = os.path.normpath(os.path.join(os.path.dirname(path), target))
-            if os.path.isabs(target) or "\0" in target or place.split("/")[0] == "..":
-                raise _unsafe(f"{path!r} is a link out of it")
+            _refuse(link_fault(path, target, places))
         if len({entry[0] for entry in (*files, *links)}) != len(files) + len(links):
             raise _unsafe("it has two entries of one name")
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -100,13 +101,68 @@ def _read(data: bytes) -> dict[str, Any]:
     return dict(found)
 
 
-def _check_path(path: str, kinds: dict[str, bool]) -> None:
+def name_fault(path: str, kinds: dict[str, tuple[str, bool]]) -> str:
+    """Say why an entry may not have a name: it would lie elsewhere, or take the place of another on some systems.
+
+    Parameters
+    ----------
+    path : str
+    kinds : dict
+        What is known of the entries before it, by their folded paths: path, and whether it is a folder. The path and
+        its folders are added.
+
+    Returns
+    -------
+    str
+        Empty if it may.
+    """
     parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\0" in path:
-        raise _unsafe(f"it has an entry with the unsafe name {path!r}")
+    if any(part in ("", ".", "..") or part[1:2] == ":" for part in parts) or "\0" in path or "\\" in path:
+        return f"it has an entry with the unsafe name {path!r}"
     for end in range(1, len(parts) + 1):
-        if kinds.setdefault("/".join(parts[:end]), end < len(parts)) is not (end < len(parts)):
-            raise _unsafe(f"{path!r} lies below an entry that is no folder, or is one")
+        here = "/".join(parts[:end])
+        known, is_folder = kinds.setdefault(folded(here), (here, end < len(parts)))
+        if known != here:
+            return f"{known!r} and {here!r} are one on some systems"
+        if is_folder is not (end < len(parts)):
+            return f"{path!r} lies below an entry that is no folder, or is one"
+    return ""
+
+
+def link_fault(path: str, target: str, links: Collection[str]) -> str:
+    """Say why a link may not point where it does; empty if it may.
+
+    Parameters
+    ----------
+    path, target : str
+    links : collection of str
+        The folded paths of all links.
+    """
+    if os.path.isabs(target) or "\0" in target or "\\" in target:
+        return f"{path!r} is a link out of it"
+    place, followed = path.split("/")[:-1], False
+    for part in target.split("/"):
+        if part == "..":
+            if not place:
+                return f"{path!r} is a link out of it"
+            if followed:
+                # Up from where that link leads, which its name does not tell.
+                return f"{path!r} is a link that goes up from another link"
+            place.pop()
+        elif part not in ("", "."):
+            place.append(part)
+            followed = followed or folded("/".join(place)) in links
+    return ""
+
+
+def folded(path: str) -> str:
+    """Give what two paths have in common that are one where case or composition does not count."""
+    return path.casefold() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
+
+
+def _refuse(fault: str) -> None:
+    if fault:
+        raise _unsafe(fault)
 
 
 def _unsafe(said: str) -> CodecError:

@@ -23,6 +23,13 @@ def script(text, name="script", **options):
     return jk.launch(jk.Task.create(command=["sh", "-c", text], name=name, **options))
 
 
+def test_a_script_has_the_volumes_of_the_settings_beside_its_own(monkeypatch):
+    monkeypatch.setenv("JUPYTER_KONDUKTOR_VOLUMES", "shared:/shared data:/data")
+    job = script("true", volumes=["data:/mine"])
+    assert job.record.spec["volumes"] == {"shared": "/shared", "data": "/mine"}
+    assert job.wait(30) == "succeeded"
+
+
 @pytest.fixture
 def held():
     """A job that runs until it is cancelled."""

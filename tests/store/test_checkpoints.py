@@ -124,18 +124,19 @@ def test_a_node_whose_checkpoints_are_not_kept_is_told_so(pod, rank):  # noqa: F
     assert ("only node 0's checkpoints are kept" in job.text) is (rank == 1)
 
 
-@pytest.mark.parametrize("damage", ["tampered", "cut", "index", "path"])
+@pytest.mark.parametrize("damage", ["tampered", "cut", "index", "path", "twice"])
 def test_a_damaged_checkpoint_is_an_error_and_not_a_fresh_start(pod, gateway, damage):  # noqa: F811
     pack = function_pack(CRASHES_ONCE.replace("CRASH", "raise ValueError(step)"), "f()")
     assert pod(pack).code == 1
     folder = gateway.files / "checkpoints" / UID
-    path = folder / ("index" if damage in ("index", "path") else "0")
+    path = folder / ("index" if damage in ("index", "path", "twice") else "0")
     data = path.read_bytes()
     changed = {
         "tampered": b"X" + data[1:],
         "cut": data[:-1],
         "index": data[:-5],
         "path": data.replace(b'"weights"', b'"../../x"'),
+        "twice": data.replace(b'"weights"', b'"crashed"'),
     }[damage]
     path.write_bytes(changed)
     second = pod(pack)
@@ -193,6 +194,25 @@ def any_store(request, tmp_path):
     if request.param == "file":
         return Store((tmp_path / "shared").as_uri())
     return request.getfixturevalue("store")
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (["a", "a"], "cannot be read: 'a' lies where something else does"),
+        (["a", "a/b"], "cannot be read: 'a/b' lies where something else does"),
+        (["a/b", "a"], "cannot be read: 'a' lies where something else does"),
+        (["a/b/c", "x", "a/b"], "cannot be read: 'a/b' lies where something else does"),
+        (["a", "x" * 300], "cannot be restored: .*File name too long"),
+    ],
+)
+def test_an_index_that_cannot_be_written_leaves_nothing(attempt, any_store, paths, said):
+    index = slots.write_index([slots.Entry(path, 0, []) for path in paths])
+    any_store.put(checkpoint_key("uid", slots.INDEX), index)
+    one = attempt()
+    with pytest.raises(checkpoint.CheckpointError, match=f"the checkpoint of the attempt before {said}"):
+        one.restore()
+    assert sorted(path.name for path in one.folder.parent.iterdir()) == ["checkpoints.lock", "urls"]
 
 
 def test_what_has_not_changed_is_not_sent_again(attempt, monkeypatch):

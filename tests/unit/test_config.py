@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_konduktor import config
+from jupyter_konduktor import config, session
 from jupyter_konduktor.config import KEYS, Settings
 from jupyter_konduktor.errors import ConfigError
 
@@ -95,6 +95,42 @@ def test_environment_variables_and_allowed_secrets_add_up(places: Places) -> Non
     assert settings.source("env") == f"call + environment JUPYTER_KONDUKTOR_ENV + project {places.project}:2"
 
 
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ('"data:/data"', {"data": "/data"}),
+        ('"data:/data models:/models"', {"data": "/data", "models": "/models"}),
+        ('["data:/data", "models:/my models"]', {"data": "/data", "models": "/my models"}),
+        ('{data = "/data", models = "/models"}', {"data": "/data", "models": "/models"}),
+    ],
+)
+def test_volumes_are_written_as_the_option_is_or_as_a_table(
+    places: Places, written: str, found: dict[str, str]
+) -> None:
+    places.project.write_text(f"[tool.konduktor]\nvolumes = {written}\n")
+    settings = places.load()
+    assert settings.volumes == found
+    shown = dict(row[:2] for row in settings.explain())["volumes"]
+    places.project.unlink()
+    places.environ["JUPYTER_KONDUKTOR_VOLUMES"] = shown
+    assert places.load().volumes == found, "what is shown is what the variable takes"
+
+
+def test_volumes_add_up_and_a_call_has_its_way(places: Places) -> None:
+    places.user.write_text("jupyter:\n  volumes: {shared: /shared, data: /old}\n")
+    places.project.write_text('[tool.konduktor]\nvolumes = ["data:/data"]\n')
+    settings = places.load()
+    assert settings.volumes == {"shared": "/shared", "data": "/data"}
+    assert session.make_task("cell", {}, settings).volumes == settings.volumes
+
+    def of_call(*volumes: str) -> object:
+        return session.make_task("function", {"volumes": volumes}, settings).volumes
+
+    assert of_call("more:/more") == {"shared": "/shared", "data": "/data", "more": "/more"}
+    assert of_call("data:/elsewhere") == {"shared": "/shared", "data": "/elsewhere"}
+    assert of_call("mine:/shared/") == {"data": "/data", "mine": "/shared/"}, "there is room for one at a place"
+
+
 def test_an_empty_environment_variable_is_not_set(places: Places) -> None:
     places.environ["JUPYTER_KONDUKTOR_QUEUE"] = ""
     assert places.load().source("queue") == "default"
@@ -162,6 +198,9 @@ def test_konduktors_own_file_is_understood(places: Places) -> None:
         ("jupyter:\n  pod_config: hello\n", "must be a table"),
         ("jupyter:\n  grace: soon\n", "grace is a number of seconds above 0"),
         ("jupyter:\n  gpus: H100:0\n", "gpus is KIND:COUNT"),
+        ("jupyter:\n  volumes: [data]\n", "volume is CLAIM:/path, the path absolute"),
+        ("jupyter:\n  volumes: 3\n", "volume is CLAIM:/path, the path absolute"),
+        ("jupyter:\n  volumes: {data: data}\n", "volume is CLAIM:/path, the path absolute"),
     ],
 )
 def test_a_bad_user_file_is_named_with_its_line(places: Places, content: str, message: str) -> None:

@@ -89,6 +89,7 @@ def test_memory_is_gib_unless_it_has_a_unit(spelled, size):
         ({"packages": ["a; rm -rf /"]}, "packages", "requirement"),
         ({"volumes": ["data:relative"]}, "volumes", "absolute"),
         ({"volumes": ["data:/a/../b"]}, "volumes", "absolute"),
+        ({"volumes": 3}, "volumes", "CLAIM:/path"),
         ({"workdir": ""}, "workdir", "path"),
         ({"topology": 1}, "topology", "required:LABEL"),
         ({"topology": "require:cloud/rack"}, "topology", 'did you mean "required:cloud/rack"?'),

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from jupyter_konduktor import session
 from jupyter_konduktor.backends.kubernetes.held import Held
 from jupyter_konduktor.backends.kubernetes.positions import Positions
 from jupyter_konduktor.backends.kubernetes.sending.depot import Depot
@@ -81,6 +82,8 @@ def test_a_folder_needs_a_volume(site: Site, shared: Store) -> None:
     on_volume = task(volumes={"data": str(shared.address.folder)})
     assert held.of(on_volume) is not None
     assert held.notes(on_volume) == []
+    set_for_good = Settings.load({"volumes": [f"data:{shared.address.folder}"]}, environ={})
+    assert held.of(session.make_task("cell", {}, set_for_good)) is not None
     above = {"spec": {"containers": [{"name": "x", "volumeMounts": [{"mountPath": str(shared.address.folder)}]}]}}
     assert depot(site, store=shared.url, pod_config=above).of(task()) is not None
 

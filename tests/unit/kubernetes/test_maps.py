@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 
@@ -94,7 +95,10 @@ def test_values_for_which_there_is_no_room_fail_their_items(workers, tmp_path):
     assert sorted(found) == list(range(6))
     failed = [pods[0].read(item["value"]) for item in found.values() if item["exit"]]
     assert failed
-    assert all(b"the returned value is too large" in document for document in failed)
+    for document in failed:
+        said = json.loads(bytes(document))["evalue"]
+        assert said.startswith("the returned value is too large: value has 3.0 MiB, and all items of a job without ")
+        assert re.search(r"no more than 4\.0 MiB together \(.* of them are left\); set one \(store = ", said)
 
 
 def test_a_worker_that_is_killed_is_missed_by_nobody(workers):

@@ -323,7 +323,8 @@ def test_too_much_is_left_out_where_it_was_not(pod):
     loaded = job.load()
     assert set(loaded.values) in ({"y", "z"}, {"w", "z"})
     left_out = loaded.header["meta"]["left_out"]
-    assert left_out["x"] == "it has 4.6 MiB, and a job without a store brings back no more than 4.0 MiB"
+    said = "it has 4.6 MiB, and a job without a store brings back no more than 4.0 MiB"
+    assert left_out["x"] == f'{said}; set one (store = "s3://bucket/prefix" in [tool.konduktor])'
     assert len(left_out) == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -102,6 +103,30 @@ def test_links_out_of_the_folder_are_refused(tmp_path: Path, target: str) -> Non
         survey(str(folder), limit=LIMIT)
     (folder / ".konduktorignore").write_text("link\n")
     assert names(folder) == [".konduktorignore", "a", "sub/b"]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["Readme", "README"], "'README' and 'Readme' are one on some systems"),
+        (["Src/a", "src/b"], "'Src' and 'src' are one on some systems"),
+        (["sub/a\\b"], "the unsafe name 'sub/a\\\\b'"),
+        (["C:x"], "the unsafe name 'C:x'"),
+    ],
+)
+@pytest.mark.needs("linux")
+def test_names_that_the_job_would_refuse_are_refused_here(tmp_path: Path, files: list[str], said: str) -> None:
+    folder = make(tmp_path / "in", dict.fromkeys(files, ""))
+    with pytest.raises(InvalidTaskError, match=re.escape(said) + r"\n.*\.konduktorignore"):
+        survey(str(folder), limit=LIMIT)
+
+
+def test_a_link_up_from_another_link_is_refused_here(tmp_path: Path) -> None:
+    folder = make(tmp_path / "in", {"sub/a": ""})
+    (folder / "d").symlink_to("sub")
+    (folder / "l").symlink_to("d/../sub")
+    with pytest.raises(InvalidTaskError, match=r"'l' is a link that goes up from another link, to d/\.\./sub"):
+        survey(str(folder), limit=LIMIT)
 
 
 def test_links_within_the_folder_stay_links(tmp_path: Path) -> None:

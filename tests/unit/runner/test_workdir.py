@@ -66,11 +66,20 @@ BAD: dict[str, Any] = {
     "empty name": {"files": [["", 0, 0, 0, SIZE]]},
     "dot": {"files": [["./x", 0, 0, 0, SIZE]]},
     "NUL": {"files": [["a\0b", 0, 0, 0, SIZE]]},
+    "backslash": {"files": [["..\\x", 0, 0, 0, SIZE]]},
+    "backslash in a link": {"links": [["a\\l", "b"]]},
+    "drive": {"files": [["C:/x", 0, 0, 0, SIZE]]},
+    "drive below": {"files": [["a/C:x", 0, 0, 0, SIZE]]},
+    "case": {"files": [["Readme", 0, 0, 0, SIZE], ["README", 0, 0, 0, 1]]},
+    "case of a folder": {"files": [["Src/a", 0, 0, 0, SIZE], ["src/b", 0, 0, 0, 1]]},
+    "case of a link": {"files": [["A", 0, 0, 0, SIZE]], "links": [["a", "b"]]},
+    "composition": {"files": [["\u00fc", 0, 0, 0, SIZE], ["u\u0308", 0, 0, 0, 1]]},
     "twice": {"files": [["a", 0, 0, 0, SIZE], ["a", 0, 0, 0, 1]]},
     "below a file": {"files": [["a", 0, 0, 0, SIZE], ["a/b", 0, 0, 0, 1]]},
     "through a link": {"files": [["l/x", 0, 0, 0, SIZE]], "links": [["l", "sub"]]},
     "link upwards": {"links": [["l", "../../etc"]]},
     "absolute link": {"links": [["l", "/etc"]]},
+    "link with a backslash": {"links": [["l", "..\\x"]]},
     "file and link": {"files": [["a", 0, 0, 0, SIZE]], "links": [["a", "b"]]},
     "beyond its object": {"files": [["a", 0, 0, 0, SIZE + 1]]},
     "before it": {"files": [["a", 0, 0, -1, SIZE]]},
@@ -90,6 +99,38 @@ def test_an_unsafe_one_is_refused_and_leaves_nothing(tmp_path: Path, case: str) 
         unpack(tmp_path / "in", found, {digest(ONE): ONE})
     assert caught.value.kind == "integrity"
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"d": ".", "l": "d/../secret"},
+        {"l": "d/../secret", "d": "."},
+        {"sub/d": "..", "l": "sub/d/../secret"},
+        {"d": "sub", "l": "d/e/../../../secret"},
+        {"d": ".", "l": "D/../secret"},
+        {"d": ".", "sub/l": "../d/./../secret"},
+    ],
+)
+def test_a_link_that_goes_up_from_another_link_is_refused(tmp_path: Path, links: dict[str, str]) -> None:
+    """By its name alone each stays within the folder."""
+    secret = tmp_path / "in" / "secret"
+    secret.parent.mkdir()
+    secret.write_text("not theirs")
+    found = {"objects": [[digest(ONE), SIZE]], "files": [["sub/e/a", 0, 0, 0, SIZE]], "links": list(links.items())}
+    with pytest.raises(CodecError, match=r"the working directory is refused: '.*l' is a link "):
+        unpack(tmp_path / "in", found, {digest(ONE): ONE})
+    assert list((tmp_path / "in").iterdir()) == [secret]
+    assert secret.read_text() == "not theirs"
+
+
+def test_links_that_stay_within_it_are_made(tmp_path: Path) -> None:
+    links = {"now": "runs/2", "runs/last": "../now", "top": "runs/../at-12:b.txt", "deep": "now/x"}
+    files = [["at-12:b.txt", 0, 0, 0, SIZE], ["runs/2/x", 0, 0, 0, SIZE]]
+    found = {"objects": [[digest(ONE), SIZE]], "files": files, "links": list(links.items())}
+    folder = unpack(tmp_path / "in", found, {digest(ONE): ONE})
+    assert (folder / "deep").read_bytes() == (folder / "runs" / "last" / "x").read_bytes() == ONE
+    assert (folder / "top").read_bytes() == ONE, "a time is no drive"
 
 
 @pytest.mark.parametrize("wrong", [b"CONTENT", b"conten", b"content!"])

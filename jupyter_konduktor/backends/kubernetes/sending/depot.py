@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from jupyter_konduktor.backends.kubernetes import words
 from jupyter_konduktor.backends.kubernetes.api.table import Rows
 from jupyter_konduktor.backends.kubernetes.shelf.shelf import JobShelf
 from jupyter_konduktor.backends.kubernetes.site import Site
-from jupyter_konduktor.backends.protocol import Stored
+from jupyter_konduktor.backends.protocol import Stored, StoredGroup
 from jupyter_konduktor.errors import ApiError, ConfigError, StoreError, UntrustedResultError
 from jupyter_konduktor.runner import parcel, slots
 from jupyter_konduktor.task import Task
@@ -23,6 +23,7 @@ from jupyter_konduktor.task import Task
 if TYPE_CHECKING:
     from jupyter_konduktor.config import Settings
     from jupyter_konduktor.payload.piece import Piece
+    from jupyter_konduktor.store.gc import Group, Old
     from jupyter_konduktor.store.results import Results
     from jupyter_konduktor.store.store import Store
 
@@ -82,7 +83,7 @@ class Depot:
         if folder is not None:
             mounted = [*task.volumes.values(), *_mount_paths(self._settings.pod_config)]
             if not any(folder.is_relative_to(path) for path in mounted):
-                return f"{folder} is on no volume of the job (--volume CLAIM:{folder})"
+                return f"{folder} is on no volume of the job (--volume CLAIM:{folder}, or the setting volumes)"
         return ""
 
     def send(self, store: Store, nonce: str, objects: Mapping[str, Piece]) -> None:
@@ -157,7 +158,23 @@ class Depot:
         old = find(store, keep=timedelta(days=self._settings.keep_days), alive=alive)
         if not dry_run:
             store.delete(old.names)
-        return Stored(store.url, len(old.jobs), len(old.names), old.bytes)
+        return Stored(store.url, len(old.jobs), len(old.names), old.bytes, self._groups(old))
+
+    def _groups(self, old: Old) -> tuple[StoredGroup, ...]:
+        """Name what is old for a person; of a job that is not kept here only the uid is known."""
+        from jupyter_konduktor.store import keys
+
+        jobs, now = {job.uid: job.name for job in self._site.shelf.jobs()}, datetime.now(UTC)
+
+        def named(group: Group) -> StoredGroup:
+            what = {
+                keys.OBJECTS: f"input {group.name[:12]}",
+                keys.LEASES: "lists of inputs",
+                keys.RESULTS: f"job {jobs.get(group.name, group.name)}",
+            }[group.prefix]
+            return StoredGroup(what, group.count, group.bytes, (now - group.modified).total_seconds())
+
+        return tuple(map(named, sorted(old.groups.values(), key=lambda group: group.bytes, reverse=True)))
 
     # --- the URLs
 
