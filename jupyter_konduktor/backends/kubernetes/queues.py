@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from jupyter_konduktor.backends.kubernetes import quantity, words
@@ -68,7 +69,7 @@ def positions(site: Site, queue: str) -> dict[str, int]:
     if not version:
         return _unseen(queue, 404)
     path = words.pending(version, site.namespace, queue)
-    found: dict[str, int] = {}
+    pending: list[Mapping[str, Any]] = []
     for offset in range(0, _MOST, _PAGE):
         try:
             items = site.client.get(path, {"limit": str(_PAGE), "offset": str(offset)}).get("items") or ()
@@ -76,10 +77,24 @@ def positions(site: Site, queue: str) -> dict[str, int]:
             if error.status not in (403, 404, 503):
                 raise
             return _unseen(queue, error.status)
-        found.update((_name(item), int(item["positionInLocalQueue"])) for item in items)
+        pending += items
         if len(items) < _PAGE:
             break
+    found: dict[str, int] = {}
+    for _, tied in groupby(sorted(pending, key=_position), key=_rank):
+        equal = list(tied)
+        # Kueue tells those that are equal in another order each time; that is no news.
+        found.update(zip(sorted(map(_name, equal)), map(_position, equal), strict=True))
     return found
+
+
+def _position(item: Mapping[str, Any]) -> int:
+    return int(item["positionInLocalQueue"])
+
+
+def _rank(item: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Give what Kueue orders by, in the whole seconds that it tells."""
+    return item.get("priority"), item["metadata"].get("creationTimestamp") or _name(item)
 
 
 def closed(site: Site, queue: str) -> str:

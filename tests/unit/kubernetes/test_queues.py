@@ -99,6 +99,20 @@ def test_positions_of_a_long_queue_are_read_in_pages() -> None:
     assert "/v1beta1/" in site.asked[0][0]
 
 
+def test_those_that_are_equal_keep_their_order() -> None:
+    """Kueue tells those of one second and one priority in another order each time."""
+
+    def item(name: str, second: int, position: int, priority: int = 0) -> dict[str, Any]:
+        made = {"name": name, "creationTimestamp": f"2026-01-01T00:00:0{second}Z"}
+        return {"metadata": made, "priority": priority, "positionInLocalQueue": position}
+
+    for names in (["a", "b", "c"], ["c", "a", "b"]):
+        tied = [item(name, 1, 2 + place) for place, name in enumerate(names)]
+        said = [item("z", 5, 0, priority=9), item("y", 0, 1), *tied, item("x", 2, 5)]
+        site: Any = Site({"pendingworkloads": {"items": said}})
+        assert queues.positions(site, "q") == {"z": 0, "y": 1, "a": 2, "b": 3, "c": 4, "x": 5}
+
+
 @pytest.mark.parametrize("status", [403, 404, 503])
 def test_positions_that_cannot_be_seen_are_none(status: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
