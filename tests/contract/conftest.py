@@ -30,7 +30,7 @@ from tests.testbed import environment, places
 
 T = TypeVar("T")
 GRACE = 1.0
-PATIENCE = 60.0
+PATIENCE = 100.0  # a store that is silent is asked again after 60
 
 
 @contextmanager

@@ -179,6 +179,8 @@ class Engine:
             carriage.stop()
         for carriage in carriages:
             carriage.close(end - time.monotonic())
+        # What they find would open again what is closed next, such as the database of jobs.
+        self._errands.wait(end - time.monotonic())
 
     # --- the thread
 

